@@ -1,0 +1,386 @@
+"""The few protocols between onward and what it runs on. An adapter keeps these promises, and no others are used.
+
+A **broker** carries records; a **store** keeps effects and accounts. They may be the same file. The pipeline
+sees only this page. Unless a method says otherwise it may be cancelled, in which case it had no effect.
+
+A **record** is a plain tuple, because millions of them pass: `(offset, tag, value, key, ...)`. `offset` is the
+place in its partition; `tag` is whatever hashable the broker uses for the wire type, opened by `Log.wire_type`;
+`value` is the bytes as published or None; `key` is text or None; what follows is the adapter's own and is opened by
+`Log.envelope`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from onward.events import Envelope
+from onward.ledger import Position
+from onward.topics import Topic
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Record = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an adapter can promise beyond the port; the runtime and the docs read it, users print it."""
+
+    durable: bool  # survives the process
+    shared: bool  # more than one process can use it at once
+    atomic_publish: bool  # a store transaction's events appear in the log by its commit, without a relay
+    ordered: bool = True  # one partition has one order
+
+
+class WireType(NamedTuple):
+    """Name and version of an event type as a record carries them; `type` is "" where the record names none."""
+
+    type: str
+    version: int
+
+
+class Outgoing(NamedTuple):
+    """An encoded event on its way out. `id` is None for a new event: the adapter gives it a UUIDv7."""
+
+    topic: str
+    type: str
+    version: int
+    value: bytes | None
+    key: str | None
+    extra: bytes | None = None
+    id: bytes | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from."""
+
+    topic: str
+    partition: int
+    records: list[Record]
+    end: int
+
+
+@dataclass(slots=True)
+class Group:
+    """One subscription's membership in its broker: what it reads, and whom to tell when its partitions change.
+
+    `assigned` is awaited before any record of a partition is delivered and returns the offset to begin at;
+    `revoked` is awaited before another member may have the partition, and returns when its work is settled.
+    """
+
+    name: str
+    topic: str
+    member: str
+    assigned: Callable[[Sequence[int]], Awaitable[Mapping[int, int]]]
+    revoked: Callable[[Sequence[int]], Awaitable[None]]
+
+
+class Consumer(Protocol):
+    """One member of a group. Used by one task at a time."""
+
+    async def next(self, limit: int) -> Delivery:
+        """The next batch of one assigned, not paused partition; waits for one. Partitions take turns.
+
+        Assignment callbacks run inside this call. Raises InfrastructureError when the broker can't be read.
+        """
+        ...
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Deliver from `offset` next. Does nothing for a partition that is not assigned."""
+        ...
+
+    def pause(self, partition: int) -> None:
+        """Deliver nothing of this partition until `resume`. Safe to repeat."""
+        ...
+
+    def resume(self, partition: int) -> None:
+        """Undo `pause`, and wake a waiting `next`. Safe to repeat."""
+        ...
+
+    async def close(self) -> None:
+        """Give every partition back (through `revoked`) and leave the group. Safe to repeat."""
+        ...
+
+
+class Log(Protocol):
+    """Reading a topic by place, for people, the audit and dead letters."""
+
+    def wire_type(self, tag: Hashable) -> WireType: ...
+
+    def envelope(self, topic: str, partition: int, record: Record) -> Envelope: ...
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        """Up to `limit` records from `offset` on, in order; fewer only at the end of the partition."""
+        ...
+
+    def bounds(self, topic: str) -> list[tuple[int, int]]:
+        """Per partition: the first offset still there, and the next one to be given out."""
+        ...
+
+    def topics(self) -> list[Topic]: ...
+
+
+class Broker(Protocol):
+    """Carries records. Durable brokers return from `publish` only when the records will survive a power cut."""
+
+    capabilities: Capabilities
+    log: Log
+
+    async def open(self, topics: Iterable[Topic]) -> None:
+        """Create what is missing; raise RegistrationError where a topic exists with other partitions."""
+        ...
+
+    async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        """Append all or none, in this order per key.
+
+        Raises BacklogFullError, and InfrastructureError; after either nothing was published.
+        """
+        ...
+
+    async def consume(self, group: Group) -> Consumer:
+        """Join a group. Each partition has at most one live member of the group at a time."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------------------- store
+
+
+class HandlerEntry(NamedTuple):
+    """A handler as the store has it on record."""
+
+    name: str
+    kind: str
+    start: str
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionEntry:
+    """What the store must know of a subscription before it hands out claims.
+
+    `starts` has one offset per partition, used when the subscription is new to the store; `ordered` is False
+    where events may be done beyond a gap. `ends` are the log's ends: where a handler joins that asks for "now".
+    """
+
+    name: str
+    topic: str
+    ordered: bool
+    handlers: tuple[HandlerEntry, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """One service as its code declares it: `schema` is SQL that may run at every start without harm."""
+
+    name: str
+    schema: tuple[str, ...]
+    invariants: Mapping[str, str]
+    subscriptions: tuple[SubscriptionEntry, ...]
+
+
+@dataclass(slots=True)
+class Claim:
+    """The right to move one account, as long as nobody claimed it after us.
+
+    Held by one task. `position` and `revision` are memory's copy, right as long as every settle succeeds;
+    after an error the claim is thrown away and taken again.
+    """
+
+    subscription: int
+    topic: str
+    partition: int
+    token: bytes
+    revision: int
+    position: Position
+    unclean: int
+    suspect_until: int
+    attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
+    joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
+
+
+class Attempt(NamedTuple):
+    """Tries of one (offset, handler) so far; handler "" counts marks set before a suspect event ran."""
+
+    attempts: int
+    error: str
+    fingerprint: str
+    first_at: float
+    last_at: float
+
+
+class DeadLetter(NamedTuple):
+    """An event that a handler gives up, with its bytes. `handler` is "" when none was chosen yet."""
+
+    offset: int
+    handler: str
+    cause: str
+    error: str
+    detail: str
+    fingerprint: str
+    attempts: int
+    first_at: float
+    envelope: Envelope
+    value: bytes | None
+
+
+class Retried(NamedTuple):
+    """A dead letter on its way back: `id` names it in the store."""
+
+    id: int
+    letter: DeadLetter
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What one commit says about an account, beside the handlers' effects."""
+
+    position: Position
+    succeeded: dict[str, int] = field(default_factory=dict)  # handler -> events
+    skipped: int = 0  # events that no handler here is for
+    dead: list[DeadLetter] = field(default_factory=list)
+    attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)  # to write
+    forget: list[tuple[int, str]] = field(default_factory=list)  # attempts to delete
+    outputs: list[Outgoing] = field(default_factory=list)
+    suspect_until: int | None = None
+    clears_unclean: bool = True  # False for an attempt mark: the event has not run yet
+    revived: list[int] = field(default_factory=list)  # ids of dead letters that succeeded on retry
+
+
+class Result(Protocol):
+    """What a statement gave: `rows` of tuples, and `rowcount`, the rows it changed."""
+
+    rows: list[tuple[Any, ...]]
+    rowcount: int
+
+    def one(self) -> tuple[Any, ...]:
+        """The only row; raises TransactionError when there are none or several."""
+        ...
+
+    def scalar(self) -> Any:
+        """The first column of the first row, or None without rows."""
+        ...
+
+
+class Transaction(Protocol):
+    """The transaction that an event's effects commit in. Given to async handlers; onward commits it.
+
+    SQL parameters are `:name` on every store. An SQL error that is caught without a `savepoint()` around it
+    fails the event all the same, on every store alike.
+    """
+
+    async def execute(self, sql: str, /, **params: object) -> Result:
+        """Run one statement and wait for its result. Raises StoreError."""
+        ...
+
+    async def submit(self, sql: str, /, **params: object) -> None:
+        """Run one statement without a result; where the store can, without waiting. Its error fails the batch."""
+        ...
+
+    async def publish(self, *events: object) -> None:
+        """Publish events by this transaction's commit, and not at all if it does not commit."""
+        ...
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Undo what happens inside if it raises; the exception passes on."""
+        ...
+
+
+class SyncTransaction(Protocol):
+    """`Transaction` for handlers written with plain `def`: the same verbs, without await."""
+
+    def execute(self, sql: str, /, **params: object) -> Result: ...
+
+    def submit(self, sql: str, /, **params: object) -> None: ...
+
+    def publish(self, *events: object) -> None: ...
+
+    def savepoint(self) -> AbstractContextManager[None]: ...
+
+
+class Unit(Protocol):
+    """One open store transaction under the pipeline's control. Leaving without `commit` rolls back."""
+
+    tx: Transaction
+    sync_tx: SyncTransaction
+    outputs: list[Outgoing]  # published through tx so far; truncated by a rolled-back mark
+
+    def mark(self) -> None:
+        """Open a savepoint; marks nest, at most 3 deep."""
+        ...
+
+    def undo(self) -> None:
+        """Take back everything since the innermost mark, outputs too, and close it."""
+        ...
+
+    def keep(self) -> None:
+        """Close the innermost mark, keeping what happened since.
+
+        Raises TransactionError if a statement failed inside and was caught without a savepoint.
+        """
+        ...
+
+    def retrying(self, claim: Claim) -> list[Retried]:
+        """Dead letters of this account that someone asked to run again, oldest first, at most 100."""
+        ...
+
+    def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
+        """Write outputs and account and commit, comparing the claim's token and revision.
+
+        Raises ClaimLostError (nothing stored), TransactionError, InfrastructureError. Advances `claim` in place
+        only after the commit returned.
+        """
+        ...
+
+    async def __aenter__(self) -> Unit: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Store(Protocol):
+    """Keeps effects, accounts, attempts and dead letters, all in one transaction."""
+
+    capabilities: Capabilities
+
+    async def open(self, service: ServiceEntry) -> list[int]:
+        """Make the store ready for a service and return its subscriptions' ids, in order.
+
+        Creates a new subscription's accounts all at once; compares a known one with what is on record. Raises
+        RegistrationError when a recorded handler is missing here or has another kind or start.
+        """
+        ...
+
+    async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
+        """Take the accounts over: whoever had them can't commit any more. Counts an unclean start."""
+        ...
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give accounts back cleanly. Claims that were lost meanwhile are left alone."""
+        ...
+
+    def unit(self) -> Unit:
+        """A new transaction; entering it waits its turn to write."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, as the pipeline sees it; tests turn it by hand."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
