@@ -1,0 +1,50 @@
+# What CI calls is what a developer calls. Each target makes the environment it needs; nothing is installed outside .venv.
+# ARGS is handed on: make demo ARGS="--port 8080", make test ARGS="tests/unit -k ledger", make lock ARGS=--upgrade
+
+BIN := .venv/bin
+ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint format lock clean
+
+help:
+	@echo "make demo    run the shop in a browser: three services on one SQLite file"
+	@echo "make test    run everything that this machine can run"
+	@echo "make bench   measure onward, its peers and hand-written loops"
+	@echo "make lint    style, types, import rules, shape"
+	@echo "make format  put the code into its one layout"
+	@echo "make lock    write requirements/*.lock from pyproject.toml"
+	@echo "make clean   remove what these targets made, .venv too"
+
+demo:
+	@$(ENVIRONMENT) demo
+	@$(BIN)/onward demo shop $(ARGS)
+
+test:
+	@$(ENVIRONMENT) test
+	@sh scripts/test.sh $(ARGS)
+
+bench:
+	@$(ENVIRONMENT) bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lint:
+	@$(ENVIRONMENT) test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/shape.py
+
+format:
+	@$(ENVIRONMENT) test
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+lock:
+	@$(ENVIRONMENT) lock
+	@sh scripts/lock.sh $(ARGS)
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
