@@ -1,0 +1,25 @@
+"""The arithmetic that keeps events from being lost or doubled: what is done, what is owed, what is missing.
+
+Pure: no I/O, no clock; every value is frozen and every change returns a new one.
+"""
+
+from onward.ledger.audit import Discrepancy, HandlerTally, Lost, Tally, check, lost_of_producer, lost_on_log
+from onward.ledger.intervals import LARGEST, MAX_ENCODED_BYTES, IntervalSet
+from onward.ledger.position import Position
+from onward.ledger.producers import Numbers, ProducerLedger
+
+__all__ = [
+    "LARGEST",
+    "MAX_ENCODED_BYTES",
+    "Discrepancy",
+    "HandlerTally",
+    "IntervalSet",
+    "Lost",
+    "Numbers",
+    "Position",
+    "ProducerLedger",
+    "Tally",
+    "check",
+    "lost_of_producer",
+    "lost_on_log",
+]
