@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,12 +33,12 @@ def find_chromium() -> str | None:
     """The browser to drive: the one `ONWARD_TEST_CHROMIUM` names, else the first one installed."""
     named = os.environ.get("ONWARD_TEST_CHROMIUM")
     if named:
-        return named
+        return shutil.which(named)
     found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     return found or next((path for path in CHROMIUM_ON_MACOS if Path(path).exists()), None)
 
 
-def absent(sentence: str) -> None:
+def absent(sentence: str) -> NoReturn:
     """Skip the test, saying why; under CI=true fail it, since there everything must be present."""
     if IN_CI:
         pytest.fail(f"{sentence} With CI=true that is a failure.", pytrace=False)
@@ -55,7 +56,6 @@ def chromium_path() -> str:
     path = find_chromium()
     if path is None:
         absent("No Chromium was found; install one or name it in ONWARD_TEST_CHROMIUM.")
-    assert path is not None
     return path
 
 
