@@ -42,6 +42,12 @@ find_python() {
         "Install one (python.org, or your system's packages), or name it: make demo PYTHON=/path/to/python3"
 }
 
+# Commands in .venv/bin name the place they were made in, so a moved checkout needs a new one.
+sound() {
+    [ -x "$python" ] && grep -qF "$(pwd)/.venv" .venv/pyvenv.cfg && new_enough "$python" &&
+        "$python" -m pip --version >/dev/null 2>&1
+}
+
 make_venv() {
     found=$(find_python)
     if [ -e .venv ] && [ ! -f .venv/pyvenv.cfg ]; then
@@ -88,7 +94,7 @@ if holds "$set_name" || { [ "$set_name" = demo ] && holds test; }; then
     exit 0
 fi
 rm -f ".venv/.holds-$set_name" .venv/.installed
-if ! { [ -x "$python" ] && new_enough "$python" && "$python" -m pip --version >/dev/null 2>&1; }; then
+if ! sound; then
     make_venv
 fi
 install_lock
