@@ -14,7 +14,7 @@ stop() {
 }
 
 digest() {
-    { pwd; cat pyproject.toml "requirements/$1.lock"; } | cksum
+    { pwd -P; cat pyproject.toml "requirements/$1.lock"; } | cksum
 }
 
 holds() {
@@ -44,7 +44,7 @@ find_python() {
 
 # Commands in .venv/bin name the place they were made in, so a moved checkout needs a new one.
 sound() {
-    [ -x "$python" ] && grep -qF "$(pwd)/.venv" .venv/pyvenv.cfg && new_enough "$python" &&
+    [ -x "$python" ] && grep -qF "$(pwd -P)/.venv" .venv/pyvenv.cfg && new_enough "$python" &&
         "$python" -m pip --version >/dev/null 2>&1
 }
 
