@@ -1,0 +1,225 @@
+"""The turn to write: a lock between processes that nobody can hog."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import mmap
+import os
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from onward.errors import StoreBusyError, StoreClosedError, StoreError
+
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
+_RECORD = struct.Struct("<qd")
+_RECORD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has the turn: a process, and since when by `time.monotonic`, which all processes share."""
+
+    pid: int
+    since_s: float
+
+
+class WriteTurn:
+    """One place in the line of processes that want to write one file.
+
+    The kernel does not hand a flock over: whoever asks first after a release gets it, and that is usually the
+    one who released. So there are two: a process that waits for `write` holds `gate` meanwhile, and one that
+    comes back from its turn has to pass the gate. A killed process loses both at once.
+
+    All but `holder` are called by one thread, and not again before `take` has ended.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._write = self._gate = -1
+        try:
+            self._write = _open(folder / "write")
+            self._gate = _open(folder / "gate")
+            # Filled, not just sized: a page without a block behind it would be a SIGBUS when the disk is
+            # full.
+            if os.fstat(self._write).st_size < _RECORD_BYTES:
+                os.pwrite(self._write, bytes(_RECORD_BYTES), 0)
+            self._record = mmap.mmap(self._write, _RECORD_BYTES)
+        except OSError as error:
+            self._close_files()
+            raise StoreError(
+                f"The locks in {folder} can't be opened ({error.strerror}). Nothing was written; "
+                "make that folder writable for this user, with a little space on its disk.",
+            ) from error
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self._asked = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+        self._blocked = False
+        self._closing = False
+        self._granted = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def take(self, wait_s: float) -> None:
+        """Returns with the turn, at once and without suspending when nobody has it.
+
+        Raises `StoreBusyError` after `wait_s` seconds. When cancelled it leaves no lock behind.
+        """
+        if self._blocked or not self._try():
+            await self._wait(wait_s)
+        _RECORD.pack_into(self._record, 0, self._pid, time.monotonic())
+
+    def take_blocking(self, wait_s: float) -> None:
+        """`take` for a thread without an event loop."""
+        until = time.monotonic() + wait_s
+        pause_s = 0.0005
+        while not self._try():
+            if time.monotonic() >= until:
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
+                raise self._busy(wait_s)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.01)
+        _RECORD.pack_into(self._record, 0, self._pid, time.monotonic())
+
+    def give_back(self) -> None:
+        """Ends the turn; the next in line has it."""
+        if self._closing:
+            return
+        _RECORD.pack_into(self._record, 0, 0, 0.0)
+        fcntl.flock(self._write, fcntl.LOCK_UN)
+
+    def holder(self) -> Holder | None:
+        """Who has the turn, or had it when killed; None when it is free or was taken this instant."""
+        return _holder(self._record)
+
+    def close(self) -> None:
+        """Gives up the turn and the place in line. Safe to repeat."""
+        with self._mutex:
+            if self._closing:
+                return
+            self._closing = True
+            waiter, self._waiter = self._waiter, None
+            blocked = self._blocked
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(
+                StoreClosedError(
+                    "The database was closed while this transaction waited for its turn to write."
+                )
+            )
+        self._asked.release()
+        if not blocked:
+            self._close_files()
+
+    def disown(self) -> None:
+        """Forgets the locks in a forked child, whose descriptors would hold them past the parent's death."""
+        self._close_files()
+
+    def _try(self) -> bool:
+        """True with the turn. False may leave the gate held, which `_wait` goes on from."""
+        try:
+            fcntl.flock(self._gate, _TRY)
+            fcntl.flock(self._write, _TRY)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        return True
+
+    async def _wait(self, wait_s: float) -> None:
+        ready = asyncio.get_running_loop().create_future()
+        with self._mutex:
+            self._waiter = ready
+            # A wait that was given up is still blocked in the kernel: take over its place instead of a second
+            # one.
+            if not self._blocked:
+                self._blocked = True
+                self._asked.release()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._block, name="onward-write-turn", daemon=True)
+            self._thread.start()
+        try:
+            async with asyncio.timeout(wait_s):
+                await ready
+        except (asyncio.CancelledError, TimeoutError) as error:
+            with self._mutex:
+                self._waiter = None
+                if self._granted:
+                    self._granted = False
+                    fcntl.flock(self._write, fcntl.LOCK_UN)
+            if isinstance(error, TimeoutError):
+                raise self._busy(wait_s) from None
+            raise
+        self._granted = False
+
+    def _block(self) -> None:
+        """Waits in the kernel on behalf of the event loop, in a thread of its own."""
+        while True:
+            self._asked.acquire()
+            if not self._blocked:
+                return
+            fcntl.flock(self._gate, fcntl.LOCK_EX)
+            fcntl.flock(self._write, fcntl.LOCK_EX)
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+            with self._mutex:
+                self._blocked = False
+                if not self._grant():
+                    fcntl.flock(self._write, fcntl.LOCK_UN)
+                if self._closing:
+                    self._close_files()
+
+    def _grant(self) -> bool:
+        waiter = self._waiter
+        if waiter is None:
+            return False
+        try:
+            waiter.get_loop().call_soon_threadsafe(_settle, waiter)
+        except RuntimeError:  # that loop is closed
+            return False
+        self._granted = True
+        return True
+
+    def _busy(self, wait_s: float) -> StoreBusyError:
+        holder = self.holder()
+        if holder is None:
+            who = "other processes kept taking their turns"
+        else:
+            who = f"process {holder.pid} has held it for {time.monotonic() - holder.since_s:.1f} s"
+        return StoreBusyError(
+            f"The turn to write did not come within {wait_s:g} s: {who}. Nothing was written; "
+            "see what that process is doing, or end it, and try again.",
+            holder_pid=holder.pid if holder else None,
+            wait_s=wait_s,
+        )
+
+    def _close_files(self) -> None:
+        for descriptor in (self._gate, self._write):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._gate = self._write = -1
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """What `WriteTurn.holder` says, for a process that does not write itself, such as a supervisor.
+
+    A killed holder's record stays until the next turn, so end only a process you started.
+    """
+    try:
+        record = (folder / "write").read_bytes()[: _RECORD.size]
+    except FileNotFoundError:
+        return None
+    return _holder(record) if len(record) == _RECORD.size else None
+
+
+def _holder(record: bytes | mmap.mmap) -> Holder | None:
+    pid, since_s = _RECORD.unpack_from(record)
+    return Holder(pid, since_s) if pid else None
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,374 @@
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from onward.errors import StoreBusyError, StoreClosedError, StoreError, TransactionError
+from onward.sqlite.database import Database
+
+
+@contextmanager
+def opened(path: Path | str, *, busy_s: float = 30.0) -> Iterator[Database]:
+    with closing(Database.open(path, busy_s=busy_s)) as database:
+        with database.transaction_sync() as writer:
+            writer.execute("CREATE TABLE IF NOT EXISTS place (name TEXT NOT NULL UNIQUE)")
+        yield database
+
+
+def places(database: Database) -> list[str]:
+    return [name for (name,) in database.read("SELECT name FROM place ORDER BY name")]
+
+
+async def add(database: Database, name: str) -> None:
+    async with database.transaction() as writer:
+        writer.execute("INSERT INTO place VALUES (?)", (name,))
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_transaction_is_committed_at_the_end_of_its_block(database_path: Path, memory: bool) -> None:
+    with opened(":memory:" if memory else database_path) as database:
+        asyncio.run(add(database, "Aarau"))
+        assert places(database) == ["Aarau"]
+
+
+def test_a_commit_is_there_when_the_file_is_opened_again(database_path: Path) -> None:
+    with opened(database_path) as database:
+        asyncio.run(add(database, "Aarau"))
+    with opened(database_path) as database:
+        assert places(database) == ["Aarau"]
+
+
+def test_an_exception_in_the_block_rolls_back_and_is_seen(database_path: Path) -> None:
+    async def fail(database: Database) -> None:
+        async with database.transaction() as writer:
+            writer.execute("INSERT INTO place VALUES ('Bern')")
+            raise ValueError("no such place")
+
+    with opened(database_path) as database:
+        with pytest.raises(ValueError, match="no such place"):
+            asyncio.run(fail(database))
+        asyncio.run(add(database, "Aarau"))
+        assert places(database) == ["Aarau"]
+
+
+def test_a_cancelled_block_rolls_back(database_path: Path) -> None:
+    async def cancel_inside(database: Database) -> None:
+        inside = asyncio.Event()
+
+        async def linger() -> None:
+            async with database.transaction() as writer:
+                writer.execute("INSERT INTO place VALUES ('Bern')")
+                inside.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(linger())
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await add(database, "Aarau")
+
+    with opened(database_path) as database:
+        asyncio.run(cancel_inside(database))
+        assert places(database) == ["Aarau"]
+
+
+def test_begin_does_not_suspend_when_nobody_else_writes(database_path: Path) -> None:
+    async def step(database: Database) -> None:
+        with pytest.raises(StopIteration):
+            database.begin().send(None)
+        database.rollback()
+
+    with opened(database_path) as database:
+        asyncio.run(step(database))
+
+
+def test_tasks_of_one_process_write_in_the_order_they_asked(database_path: Path) -> None:
+    async def ask(database: Database) -> list[int]:
+        order: list[int] = []
+
+        async def write(number: int) -> None:
+            async with database.transaction():
+                order.append(number)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(write(number) for number in range(20)))
+        return order
+
+    with opened(database_path) as database:
+        assert asyncio.run(ask(database)) == list(range(20))
+
+
+def test_a_waiting_task_that_is_cancelled_leaves_the_turn_to_the_next(database_path: Path) -> None:
+    async def give_up(database: Database) -> None:
+        await database.begin()
+        impatient = asyncio.create_task(database.begin())
+        patient = asyncio.create_task(add(database, "Chur"))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        database.commit()
+        await asyncio.wait_for(patient, 5)
+        assert impatient.cancelled()
+
+    with opened(database_path) as database:
+        asyncio.run(give_up(database))
+        assert places(database) == ["Chur"]
+
+
+def test_beginning_inside_a_transaction_of_the_same_task_is_refused(database_path: Path) -> None:
+    async def nest(database: Database) -> None:
+        async with database.transaction():
+            with pytest.raises(TransactionError, match="wait for itself"):
+                await database.begin()
+
+    with opened(database_path) as database:
+        asyncio.run(nest(database))
+
+
+def test_a_second_database_on_the_file_waits_for_the_first(database_path: Path) -> None:
+    async def both(first: Database, second: Database) -> None:
+        await first.begin()
+        waiting = asyncio.create_task(add(second, "Davos"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        first.commit()
+        await asyncio.wait_for(waiting, 5)
+
+    with opened(database_path) as first, opened(database_path) as second:
+        asyncio.run(both(first, second))
+        assert places(first) == ["Davos"]
+
+
+def test_a_wait_for_another_writer_that_is_cancelled_leaves_no_lock(database_path: Path) -> None:
+    async def give_up(first: Database, second: Database) -> None:
+        await first.begin()
+        waiting = asyncio.create_task(second.begin())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        first.commit()
+        await asyncio.wait_for(add(first, "first"), 5)
+        await asyncio.wait_for(add(second, "second"), 5)
+
+    with opened(database_path) as first, opened(database_path) as second:
+        asyncio.run(give_up(first, second))
+        assert places(first) == ["first", "second"]
+
+
+def test_a_wait_that_is_given_up_and_asked_again_gets_its_turn(database_path: Path) -> None:
+    async def ask_twice(first: Database, second: Database) -> None:
+        await first.begin()
+        for _ in range(3):
+            waiting = asyncio.create_task(second.begin())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        again = asyncio.create_task(add(second, "again"))
+        await asyncio.sleep(0)
+        first.commit()
+        await asyncio.wait_for(again, 5)
+
+    with opened(database_path) as first, opened(database_path) as second:
+        asyncio.run(ask_twice(first, second))
+        assert places(first) == ["again"]
+
+
+def test_a_busy_file_is_an_error_that_names_the_holder(database_path: Path) -> None:
+    async def wait(first: Database, second: Database) -> None:
+        await first.begin()
+        with pytest.raises(StoreBusyError, match=f"process {os.getpid()} has held it for") as caught:
+            await second.begin()
+        assert caught.value.fields["holder_pid"] == os.getpid()
+        first.commit()
+        await asyncio.wait_for(add(second, "after"), 5)
+
+    with opened(database_path) as first, opened(database_path, busy_s=0.05) as second:
+        asyncio.run(wait(first, second))
+        assert places(first) == ["after"]
+
+
+def test_a_stranger_that_holds_sqlites_lock_is_waited_for(database_path: Path) -> None:
+    async def wait(database: Database, stranger: apsw.Connection) -> None:
+        waiting = asyncio.create_task(add(database, "Engelberg"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        stranger.execute("COMMIT")
+        await asyncio.wait_for(waiting, 5)
+
+    with opened(database_path) as database, closing(apsw.Connection(str(database_path))) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        asyncio.run(wait(database, stranger))
+        assert places(database) == ["Engelberg"]
+
+
+def test_a_stranger_that_never_ends_is_a_busy_error_and_nothing_is_written(database_path: Path) -> None:
+    with (
+        opened(database_path, busy_s=0.01) as database,
+        closing(apsw.Connection(str(database_path))) as stranger,
+    ):
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusyError, match="program outside onward"):
+            asyncio.run(add(database, "Flims"))
+        with pytest.raises(StoreBusyError, match="another program"), database.transaction_sync():
+            pass
+        stranger.execute("COMMIT")
+        asyncio.run(add(database, "Glarus"))
+        assert places(database) == ["Glarus"]
+
+
+def test_a_statement_outside_a_transaction_stores_nothing(database_path: Path) -> None:
+    with opened(database_path) as database:
+        with pytest.raises(apsw.ConstraintError):
+            database.writer.execute("INSERT INTO place VALUES ('Herisau')")
+        assert places(database) == []
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+def test_a_transaction_ended_behind_our_back_stores_nothing(database_path: Path, ending: str) -> None:
+    async def meddle(database: Database) -> None:
+        with pytest.raises(TransactionError):
+            async with database.transaction() as writer:
+                writer.execute("INSERT INTO place VALUES ('Ilanz')")
+                try:
+                    writer.execute(ending)
+                except apsw.ConstraintError:
+                    assert ending == "COMMIT"
+        await add(database, "Jona")
+
+    with opened(database_path) as database:
+        asyncio.run(meddle(database))
+        assert places(database) == ["Jona"]
+
+
+def test_a_commit_that_fails_is_rolled_back_and_the_turn_given_back(database_path: Path) -> None:
+    async def break_a_promise(database: Database) -> None:
+        async with database.transaction() as writer:
+            writer.execute("CREATE TABLE road (a REFERENCES place (name) DEFERRABLE INITIALLY DEFERRED)")
+        with pytest.raises(StoreError, match="FOREIGN KEY"):
+            async with database.transaction() as writer:
+                writer.execute("INSERT INTO road VALUES ('nowhere')")
+        await asyncio.wait_for(add(database, "Kandersteg"), 5)
+        assert database.read("SELECT count(*) FROM road") == [(0,)]
+
+    with opened(database_path) as database:
+        asyncio.run(break_a_promise(database))
+        assert places(database) == ["Kandersteg"]
+
+
+def test_after_commit_runs_once_per_commit_and_sees_the_turn_given_back(database_path: Path) -> None:
+    async def write(first: Database, second: Database) -> list[bool]:
+        free: list[bool] = []
+
+        def note() -> None:
+            free.append(first.holder() is None)
+
+        first.after_commit.append(note)
+        await add(first, "Lugano")
+        await first.begin()
+        first.rollback()
+        await add(second, "Murten")
+        return free
+
+    with opened(database_path) as first, opened(database_path) as second:
+        assert asyncio.run(write(first, second)) == [True]
+
+
+def test_the_reader_sees_commits_only_and_cannot_write(database_path: Path) -> None:
+    async def look_inside(database: Database) -> None:
+        async with database.transaction() as writer:
+            writer.execute("INSERT INTO place VALUES ('Nyon')")
+            assert places(database) == []
+        assert places(database) == ["Nyon"]
+        with pytest.raises(StoreError):
+            database.read("DELETE FROM place")
+
+    with opened(database_path) as database:
+        asyncio.run(look_inside(database))
+        assert not database.reader.in_transaction
+
+
+def test_a_wrong_query_is_a_store_error_that_says_what_sqlite_said(database_path: Path) -> None:
+    with opened(database_path) as database, pytest.raises(StoreError, match="no such table: nowhere"):
+        database.read("SELECT * FROM nowhere")
+
+
+def test_the_synchronous_twin_is_refused_on_an_event_loop_and_inside_itself(database_path: Path) -> None:
+    async def block(database: Database) -> None:
+        with pytest.raises(TransactionError, match="block the event loop"), database.transaction_sync():
+            pass
+
+    with opened(database_path) as database:
+        asyncio.run(block(database))
+        with database.transaction_sync():
+            with pytest.raises(TransactionError, match="nested"), database.transaction_sync():
+                pass
+
+
+def test_the_synchronous_twin_rolls_back_on_an_exception(database_path: Path) -> None:
+    with opened(database_path) as database:
+        with pytest.raises(ValueError, match="stop"), database.transaction_sync() as writer:
+            writer.execute("INSERT INTO place VALUES ('Olten')")
+            raise ValueError("stop")
+        assert places(database) == []
+
+
+def test_the_synchronous_twin_waits_for_other_writers_and_names_them(database_path: Path) -> None:
+    with opened(database_path) as first, opened(database_path, busy_s=0.01) as second:
+        with first.transaction_sync():
+            with pytest.raises(StoreBusyError, match=f"process {os.getpid()}"), second.transaction_sync():
+                pass
+        with second.transaction_sync() as writer:
+            writer.execute("INSERT INTO place VALUES ('Pontresina')")
+        assert places(first) == ["Pontresina"]
+
+
+def test_using_a_closed_database_says_that_we_closed_it(database_path: Path) -> None:
+    with opened(database_path) as database:
+        database.close()
+        database.close()
+        with pytest.raises(StoreClosedError):
+            asyncio.run(database.begin())
+        with pytest.raises(StoreClosedError), database.transaction_sync():
+            pass
+        with pytest.raises(StoreClosedError):
+            database.read("SELECT 1")
+
+
+def test_closing_rolls_back_what_is_open_and_turns_waiting_tasks_away(database_path: Path) -> None:
+    async def close_inside(first: Database, second: Database) -> None:
+        await first.begin()
+        first.writer.execute("INSERT INTO place VALUES ('Quinto')")
+        beside = asyncio.create_task(first.begin())
+        beyond = asyncio.create_task(second.begin())
+        await asyncio.sleep(0)
+        second.close()
+        first.close()
+        for refused in (beside, beyond):
+            with pytest.raises(StoreClosedError):
+                await asyncio.wait_for(refused, 5)
+
+    with opened(database_path) as first, opened(database_path) as second:
+        asyncio.run(close_inside(first, second))
+    with opened(database_path) as database:
+        assert places(database) == []
+
+
+def test_the_last_close_leaves_one_file_without_a_log(database_path: Path) -> None:
+    with opened(database_path) as database:
+        asyncio.run(add(database, "Riehen"))
+    assert not database_path.with_name("onward.db-wal").exists()
+
+
+def test_every_name_of_a_file_leads_to_the_same_turns(database_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    alias = tmp_path / "elsewhere" / "alias.db"
+    alias.symlink_to(database_path)
+    with opened(database_path) as first, opened(alias, busy_s=0.01) as second, first.transaction_sync():
+        with pytest.raises(StoreBusyError, match="has held it"), second.transaction_sync():
+            pass
