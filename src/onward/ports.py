@@ -254,6 +254,7 @@ class Settlement:
     suspect_until: int | None = None
     clears_unclean: bool = True  # False for an attempt mark: the event has not run yet
     revived: list[int] = field(default_factory=list)  # ids of dead letters that succeeded on retry
+    still_dead: list[tuple[int, str, str]] = field(default_factory=list)  # id, error, detail: failed again
 
 
 class Result(Protocol):

@@ -1,0 +1,123 @@
+"""A handler made ready to call: its parameters filled by a plan made once, sync functions adapted, middleware around.
+
+`direct` is set for the common shape, `async def handler(event, tx)`, with nothing around it: the batch loop then
+calls the user's function itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onward.errors import DeclarationError
+from onward.pipeline.context import Context
+from onward.pipeline.handlers import Handler, HandlerKind, Slot
+from onward.ports import SyncTransaction, Transaction, Unit
+
+CallNext = Callable[[], Awaitable[Any]]
+Middleware = Callable[[Any, Context, CallNext], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A handler with its resources. `call(event, unit, ctx)` runs it; `ctx` may be None unless `wants_context`."""
+
+    handler: Handler
+    call: Callable[[Any, Unit | None, Context | None], Awaitable[Any]]
+    direct: Callable[[Any, Transaction], Generator[Any, Any, Any]] | None
+    wants_context: bool
+
+
+def bind(handler: Handler, resources: Mapping[Any, Any], middleware: Sequence[Middleware]) -> Bound:
+    """Raises DeclarationError for a parameter that no resource fills."""
+    call = _around(middleware, _call(handler, resources))
+    shape = [parameter.slot for parameter in handler.parameters]
+    direct = handler.is_async and not middleware and shape == [Slot.EVENT, Slot.TX]
+    return Bound(
+        handler=handler,
+        call=call,
+        direct=handler.function if direct else None,
+        wants_context=bool(middleware) or Slot.CONTEXT in shape,
+    )
+
+
+def _call(
+    handler: Handler, resources: Mapping[Any, Any]
+) -> Callable[[Any, Unit | None, Context | None], Awaitable[Any]]:
+    fixed: dict[str, Any] = {}
+    tx_name = context_name = None
+    sync_tx = False
+    for parameter in handler.parameters[1:]:
+        if parameter.slot is Slot.TX:
+            tx_name, sync_tx = parameter.name, parameter.wants is SyncTransaction
+        elif parameter.slot is Slot.CONTEXT:
+            context_name = parameter.name
+        elif parameter.wants in resources:
+            fixed[parameter.name] = resources[parameter.wants]
+        else:
+            known = ", ".join(sorted(getattr(key, "__name__", repr(key)) for key in resources)) or "none"
+            raise DeclarationError(
+                f"Handler {handler.name!r} asks for {parameter.name!r} ({parameter.wants!r}), which no resource of the"
+                f" App gives (it has: {known}). Add an async generator that yields it to App(resources=[…])."
+            )
+    function = handler.function
+    in_thread = not handler.is_async and handler.kind is HandlerKind.PLAIN
+
+    async def call(event: Any, unit: Unit | None, context: Context | None) -> Any:
+        arguments = dict(fixed)
+        if tx_name is not None:
+            assert unit is not None
+            arguments[tx_name] = unit.sync_tx if sync_tx else unit.tx
+        if context_name is not None:
+            arguments[context_name] = context
+        if in_thread:
+            return await asyncio.to_thread(function, event, **arguments)
+        result = function(event, **arguments)
+        return await result if handler.is_async else result
+
+    return call
+
+
+def _around(
+    middleware: Sequence[Middleware], call: Callable[[Any, Unit | None, Context | None], Awaitable[Any]]
+) -> Callable[[Any, Unit | None, Context | None], Awaitable[Any]]:
+    """The onion, first middleware outermost."""
+    for layer in reversed(middleware):
+        call = _wrapped(layer, call)
+    return call
+
+
+def _wrapped(
+    layer: Middleware, inner: Callable[[Any, Unit | None, Context | None], Awaitable[Any]]
+) -> Callable[[Any, Unit | None, Context | None], Awaitable[Any]]:
+    async def call(event: Any, unit: Unit | None, context: Context | None) -> Any:
+        assert context is not None
+        return await layer(event, context, lambda: inner(event, unit, context))
+
+    return call
+
+
+class Suspended:
+    """A coroutine that was stepped by hand up to its first suspension, awaited to its end."""
+
+    __slots__ = ("_coroutine", "_yielded")
+
+    def __init__(self, coroutine: Generator[Any, Any, Any], yielded: Any) -> None:
+        self._coroutine = coroutine
+        self._yielded = yielded
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        yielded = self._yielded
+        while True:
+            try:
+                sent = yield yielded
+            except BaseException as error:  # ours to pass on: cancellation belongs to the handler first
+                step, argument = self._coroutine.throw, error
+            else:
+                step, argument = self._coroutine.send, sent
+            try:
+                yielded = step(argument)
+            except StopIteration as stop:
+                return stop.value

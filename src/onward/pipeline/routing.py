@@ -1,0 +1,122 @@
+"""Which handlers an event goes to, as data: built once at start, looked up by the record's type tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from onward.errors import DecodeError, MessageError, UnknownTypeError, UnknownVersionError
+from onward.events import EventType, decode_error, decoder_for
+from onward.pipeline.handlers import HandlerKind
+from onward.pipeline.invocation import Bound
+from onward.ports import Log, Record
+
+_tag_of = itemgetter(1)
+_value_of = itemgetter(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one wire type and version goes. No handlers means: skipped and counted."""
+
+    event_type: EventType | None
+    decode: Callable[[bytes], Any]
+    singles: tuple[Bound, ...]
+    lists: tuple[Bound, ...]
+    error: MessageError | None = None  # every event of this type is refused with it
+
+    @property
+    def handlers(self) -> tuple[Bound, ...]:
+        return self.singles + self.lists
+
+    def open(self, value: bytes | None) -> Any:
+        """The event in these bytes. Raises MessageError."""
+        if self.error is not None:
+            raise self.error
+        assert self.event_type is not None
+        if value is None:
+            raise DecodeError(f"A record of type {self.event_type.type!r} has no value: an event needs one.")
+        try:
+            return self.decode(value)
+        except MessageError:
+            raise
+        except Exception as error:
+            raise decode_error(self.event_type, value, error) from error
+
+
+SKIP = Route(None, bytes, (), ())
+
+
+class Routes:
+    """The routing table of one subscription."""
+
+    def __init__(self, topic: str, handlers: Sequence[Bound], log: Log) -> None:
+        self._topic = topic
+        self._log = log
+        self._by_tag: dict[Hashable, Route] = {}
+        self._handlers: dict[tuple[str, int], list[Bound]] = {}
+        self._types: dict[str, EventType] = {}
+        for bound in handlers:
+            for event_type in bound.handler.event_types:
+                if event_type.topic != topic:
+                    continue
+                self._handlers.setdefault((event_type.type, event_type.version), []).append(bound)
+                newest = self._types.get(event_type.type)
+                if newest is None or newest.version < event_type.version:
+                    self._types[event_type.type] = event_type
+
+    def route(self, tag: Hashable) -> Route:
+        found = self._by_tag.get(tag)
+        if found is None:
+            found = self._by_tag[tag] = self._resolve(tag)
+        return found
+
+    def uniform(self, records: Sequence[Record]) -> tuple[Route, list[Any]] | None:
+        """The batch decoded at once, if all records have one type and all can be read."""
+        tags = set(map(_tag_of, records))
+        if len(tags) != 1:
+            return None
+        route = self.route(tags.pop())
+        if route.event_type is None or route.error is not None:
+            return None
+        try:
+            return route, list(map(route.decode, map(_value_of, records)))
+        except Exception:  # noqa: BLE001 - whichever it is, the slow path finds it and names it
+            return None
+
+    def _resolve(self, tag: Hashable) -> Route:
+        name, version = self._log.wire_type(tag)
+        if not name:
+            if len(self._types) != 1:
+                kinds = ", ".join(sorted(self._types)) or "none"
+                error = UnknownTypeError(
+                    f"A record on topic {self._topic!r} names no event type (header ce_type), and this subscription"
+                    f" handles several ({kinds}), so it can't be told which it is. Send the header."
+                )
+                return Route(None, bytes, *self._split(self._any_handlers()), error=error)
+            name, version = next(iter(self._types)), next(iter(self._types.values())).version
+        newest = self._types.get(name)
+        if newest is None:
+            return SKIP
+        exact = self._handlers.get((name, version))
+        if exact is not None:
+            event_type = next(
+                each for bound in exact for each in bound.handler.event_types if (each.type, each.version) == (name, version)
+            )
+            return Route(event_type, event_type.decode, *self._split(exact))
+        handlers = self._handlers[name, newest.version]
+        try:
+            decode = decoder_for(name, version, newest.cls)
+        except UnknownVersionError as error:
+            return Route(newest, bytes, *self._split(handlers), error=error)
+        return Route(newest, decode, *self._split(handlers))
+
+    def _any_handlers(self) -> list[Bound]:
+        return list(dict.fromkeys(bound for bounds in self._handlers.values() for bound in bounds))
+
+    @staticmethod
+    def _split(handlers: Sequence[Bound]) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+        lists = tuple(bound for bound in handlers if bound.handler.kind is HandlerKind.BATCH)
+        return tuple(bound for bound in handlers if bound not in lists), lists

@@ -1,0 +1,415 @@
+"""The batch loop for handlers that commit with their event: account, decode, execute, commit.
+
+A batch first runs *together*: one transaction, nothing between the handlers. Only if something fails is it rolled
+back and run *carefully*, with a savepoint around every event and handler, so that exactly the failing one stands
+alone. So the common case pays nothing for the rare one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from random import random
+from time import perf_counter
+from typing import Any
+
+from onward.errors import BatchFailed, MessageError
+from onward.events import Envelope
+from onward.pipeline.context import Context
+from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, died_letter, judge
+from onward.pipeline.invocation import Bound, Suspended
+from onward.outgoing import encode, flatten
+from onward.pipeline.routing import Route, Routes
+from onward.policy import Dead, Retry, attempts_after_unclean, decide_suspect, suspect_range
+from onward.ports import Attempt, Claim, Clock, Delivery, Log, Record, Settlement, Store, Unit
+from onward.telemetry.failpoints import reach
+from onward.telemetry.meter import Meter
+
+MAX_BATCH = 1000
+CHECK_EVERY = 64  # events between two looks at the clock
+HOLD_S = 0.2  # a transaction open for longer commits what it has
+
+
+class _Again(Exception):  # noqa: N818 - it never leaves this module
+    """An event has to be tried again later: everything before it commits first."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class _Careful:
+    """What a careful pass gathered."""
+
+    succeeded: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    listed: dict[Bound, list[tuple[Record, Any]]] = field(default_factory=dict)
+
+
+class TransactionalRunner:
+    """Runs one subscription's batches. One task at a time."""
+
+    def __init__(
+        self, *, service: str, handlers: Sequence[Bound], routes: Routes, store: Store, log: Log, clock: Clock, meter: Meter
+    ) -> None:
+        self._service = service
+        self._by_name = {bound.handler.name: bound for bound in handlers}
+        self._routes = routes
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._meter = meter
+
+    async def handle(self, claim: Claim, delivery: Delivery) -> float | None:
+        """Handle a delivery as far as possible; `claim.position.next` then says how far that was.
+
+        Returns None when all of it is done, else the seconds to wait before the rest is delivered again. Raises
+        ClaimLostError and InfrastructureError, after which nothing uncommitted is kept.
+        """
+        records = delivery.records
+        while records:
+            if self._suspect(claim):
+                done, wait_s = await self._alone(claim, records[0]), None
+            elif claim.attempts or any(joined > claim.position.next for joined in claim.joined.values()):
+                done, wait_s = await self._carefully(claim, records)
+            else:
+                started = perf_counter()
+                try:
+                    done, wait_s = await self._together(claim, records), None
+                except NOBODYS_ATTEMPT:
+                    raise
+                except Exception:  # noqa: BLE001 - whose it is, the careful pass finds out and decides
+                    self._meter.rerun()
+                    done, wait_s = await self._carefully(claim, records)
+                self._meter.batch(done, perf_counter() - started)
+            if isinstance(done, float):
+                return done
+            if wait_s is not None:
+                return wait_s
+            records = records[done:]
+        return None
+
+    # ------------------------------------------------------------------------------------- all together
+
+    async def _together(self, claim: Claim, records: list[Record]) -> int:
+        """Run without savepoints and commit; how many records that were. Any handler's error undoes all."""
+        uniform = self._routes.uniform(records)
+        unit = self._store.unit()
+        reach("batch.decoded")
+        async with unit:
+            reach("batch.begun")
+            if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists:
+                route, events = uniform
+                bound = route.singles[0]
+                done = await self._run_uniform(claim, unit, bound, events, records)
+                succeeded, skipped = {bound.handler.name: done}, 0
+            else:
+                done, succeeded, skipped = await self._run_mixed(claim, unit, records, uniform)
+            reach("batch.handled")
+            end = records[done - 1][0] + 1
+            settlement = Settlement(
+                claim.position.finish_through(end), succeeded, skipped, outputs=unit.outputs
+            )
+            unit.commit(claim, settlement)
+        reach("batch.committed")
+        self._meter.handled(succeeded)
+        return done
+
+    async def _run_uniform(
+        self, claim: Claim, unit: Unit, bound: Bound, events: list[Any], records: list[Record]
+    ) -> int:
+        deadline = perf_counter() + HOLD_S
+        total = len(events)
+        for begin in range(0, total, CHECK_EVERY):
+            end = min(begin + CHECK_EVERY, total)
+            if bound.direct is not None:
+                await _run_direct(unit, zip(events[begin:end], repeat(bound.direct)))
+            else:
+                for index in range(begin, end):
+                    await self._call(claim, unit, bound, events[index], records[index])
+            if perf_counter() > deadline:
+                return end
+        return total
+
+    async def _run_mixed(
+        self, claim: Claim, unit: Unit, records: list[Record], uniform: tuple[Route, list[Any]] | None
+    ) -> tuple[int, dict[str, int], int]:
+        deadline = perf_counter() + HOLD_S
+        succeeded: Counter[str] = Counter()
+        skipped = 0
+        listed: dict[Bound, list[Any]] = {}
+        done = 0
+        for index, record in enumerate(records):
+            route = self._routes.route(record[1])
+            if not route.handlers:
+                skipped += 1
+            else:
+                event = uniform[1][index] if uniform is not None else route.open(record[2])
+                for bound in route.singles:
+                    if bound.direct is not None:
+                        await _run_direct(unit, ((event, bound.direct),))
+                    else:
+                        await self._call(claim, unit, bound, event, record)
+                    succeeded[bound.handler.name] += 1
+                for bound in route.lists:
+                    listed.setdefault(bound, []).append(event)
+            done = index + 1
+            if done % CHECK_EVERY == 0 and perf_counter() > deadline:
+                break
+        for bound, events in listed.items():
+            _publish(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
+            succeeded[bound.handler.name] += len(events)
+        return done, succeeded, skipped
+
+    async def _call(self, claim: Claim, unit: Unit, bound: Bound, event: Any, record: Record) -> None:
+        context = self._context(bound, claim, record) if bound.wants_context else None
+        _publish(unit, await bound.call(event, unit, context))
+
+    def _context(self, bound: Bound, claim: Claim, record: Record) -> Context:
+        tried = claim.attempts.get((record[0], bound.handler.name))
+        return Context(
+            self._service, bound.handler.name, self._envelope(claim, record), tried.attempts + 1 if tried else 1
+        )
+
+    def _list_context(self, bound: Bound, claim: Claim, first: Record) -> Context | None:
+        """A batch's context is its first event's."""
+        return self._context(bound, claim, first) if bound.wants_context else None
+
+    def _envelope(self, claim: Claim, record: Record) -> Envelope:
+        return self._log.envelope(claim.topic, claim.partition, record)
+
+    # ------------------------------------------------------------------------------------------ carefully
+
+    async def _carefully(self, claim: Claim, records: list[Record]) -> tuple[int, float | None]:
+        """Run with a savepoint each, commit everything up to the first event that must be tried again."""
+        cut = len(records)
+        again: list[Failure] = []
+        while True:
+            found = _Careful()
+            async with self._store.unit() as unit:
+                reach("careful.begun")
+                stop = await self._singles(claim, unit, records[:cut], found, again)
+                earlier = await self._lists(claim, unit, records, stop, found, again)
+                if earlier < stop:
+                    cut = earlier
+                    continue  # leaving the block rolls back; the shorter run can't fail there again
+                self._settle_carefully(claim, unit, records, stop, found, again)
+            self._report(found, again)
+            if stop == len(records):
+                return stop, None
+            at = records[stop][0]
+            return stop, max(failure.after_s for failure in again if failure.offset == at)
+
+    def _settle_carefully(
+        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
+    ) -> None:
+        position = claim.position.finish_through(records[stop - 1][0] + 1) if stop else claim.position
+        settlement = Settlement(
+            position,
+            dict(found.succeeded),
+            found.skipped,
+            dead=[failure.letter for failure in found.failures if failure.letter is not None],
+            attempts={(failure.offset, failure.handler): failure.attempt for failure in again},
+            forget=[key for key in claim.attempts if key[0] < position.next],
+            outputs=unit.outputs,
+        )
+        reach("careful.handled")
+        unit.commit(claim, settlement)
+        reach("careful.committed")
+
+    async def _singles(
+        self, claim: Claim, unit: Unit, records: list[Record], found: _Careful, again: list[Failure]
+    ) -> int:
+        """Run the one-event handlers; the index of the first record that must be tried again, or all of them."""
+        for index, record in enumerate(records):
+            unit.mark()
+            one = _Careful()
+            try:
+                await self._event(claim, unit, record, one)
+            except _Again as stop:
+                unit.undo()
+                again.append(stop.failure)
+                return index
+            unit.keep()
+            found.succeeded.update(one.succeeded)
+            found.skipped += one.skipped
+            found.failures += one.failures
+            for bound, events in one.listed.items():
+                found.listed.setdefault(bound, []).extend(events)
+        return len(records)
+
+    async def _event(self, claim: Claim, unit: Unit, record: Record, found: _Careful) -> None:
+        route = self._routes.route(record[1])
+        if not route.handlers:
+            found.skipped += 1
+            return
+        try:
+            event = route.open(record[2])
+        except MessageError as error:
+            self._judged(error, claim, record, None, found)
+            return
+        for bound in route.singles:
+            if claim.joined.get(bound.handler.name, 0) > record[0]:
+                continue
+            unit.mark()
+            try:
+                await self._call(claim, unit, bound, event, record)
+                unit.keep()
+            except NOBODYS_ATTEMPT:
+                raise
+            except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
+                unit.undo()
+                self._judged(error, claim, record, bound, found)
+            else:
+                found.succeeded[bound.handler.name] += 1
+        for bound in route.lists:
+            if claim.joined.get(bound.handler.name, 0) <= record[0]:
+                found.listed.setdefault(bound, []).append((record, event))
+
+    def _judged(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None, found: _Careful) -> None:
+        failure = self._judge(error, claim, record, bound)
+        if failure.letter is None:
+            raise _Again(failure) from error
+        found.failures.append(failure)
+
+    def _judge(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None) -> Failure:
+        return judge(
+            error,
+            claim=claim,
+            offset=record[0],
+            handler=bound.handler.name if bound else "",
+            retry=bound.handler.retry if bound else Retry(),
+            fatal=bound.handler.fatal if bound else (),
+            now=self._clock.time(),
+            random=random(),  # noqa: S311 - jitter, not a secret
+            about=lambda: (self._envelope(claim, record), record[2]),
+        )
+
+    async def _lists(
+        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
+    ) -> int:
+        """Run the list handlers; the index of the earliest record that one of them wants tried again, or `stop`."""
+        earliest = records[stop][0] if stop < len(records) else records[-1][0] + 1
+        for bound, items in found.listed.items():
+            failed: dict[int, BaseException] = {}
+            await self._some(claim, unit, bound, items, failed)
+            for offset, error in failed.items():
+                record = next(record for record, _ in items if record[0] == offset)
+                failure = self._judge(error, claim, record, bound)
+                if failure.letter is None:
+                    again.append(failure)
+                    earliest = min(earliest, offset)
+                else:
+                    found.failures.append(failure)
+            found.succeeded[bound.handler.name] += len(items) - len(failed)
+        return sum(record[0] < earliest for record in records[:stop])
+
+    async def _some(
+        self,
+        claim: Claim,
+        unit: Unit,
+        bound: Bound,
+        items: list[tuple[Record, Any]],
+        failed: dict[int, BaseException],
+    ) -> None:
+        """Run a list handler; without those it names, or in halves, until each failure stands alone."""
+        if not items:
+            return
+        unit.mark()
+        try:
+            context = self._list_context(bound, claim, items[0][0])
+            _publish(unit, await bound.call([event for _, event in items], unit, context))
+            unit.keep()
+        except NOBODYS_ATTEMPT:
+            raise
+        except BatchFailed as error:
+            unit.undo()
+            named = {index: cause for index, cause in error.failures.items() if 0 <= index < len(items)}
+            if not named:
+                named = dict.fromkeys(range(len(items)), error)
+            failed.update({items[index][0][0]: cause for index, cause in named.items()})
+            rest = [item for index, item in enumerate(items) if index not in named]
+            await self._some(claim, unit, bound, rest, failed)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
+            unit.undo()
+            if len(items) == 1:
+                failed[items[0][0][0]] = error
+                return
+            half = len(items) // 2
+            await self._some(claim, unit, bound, items[:half], failed)
+            await self._some(claim, unit, bound, items[half:], failed)
+
+    def _report(self, found: _Careful, again: list[Failure]) -> None:
+        self._meter.handled(found.succeeded)
+        for failure in again:
+            self._meter.retried(failure.handler)
+        for failure in found.failures:
+            self._meter.died(failure.handler)
+
+    # -------------------------------------------------------------------------------- after unclean starts
+
+    def _suspect(self, claim: Claim) -> bool:
+        if claim.suspect_until <= claim.position.next:
+            suspects = suspect_range(claim.unclean, claim.position.next, MAX_BATCH)
+            claim.suspect_until = max(claim.suspect_until, suspects.stop)
+        return claim.suspect_until > claim.position.next
+
+    async def _alone(self, claim: Claim, record: Record) -> int | float:
+        """Run one event after a durable mark; how many records are done, or how long to wait."""
+        offset = record[0]
+        marked = claim.attempts.get((offset, ""))
+        route = self._routes.route(record[1])
+        retry = max((bound.handler.retry for bound in route.handlers), key=lambda each: each.max_attempts, default=Retry())
+        count = marked.attempts if marked else 0
+        if marked is not None and isinstance(decide_suspect(count, claim.unclean, retry), Dead):
+            tries = attempts_after_unclean(count, claim.unclean)
+            letter = died_letter(claim, offset, marked, tries, self._envelope(claim, record), record[2])
+            async with self._store.unit() as unit:
+                unit.commit(
+                    claim,
+                    Settlement(
+                        claim.position.finish_through(offset + 1),
+                        dead=[letter],
+                        forget=[key for key in claim.attempts if key[0] == offset],
+                    ),
+                )
+            self._meter.died("")
+            return 1
+        now = self._clock.time()
+        mark = Attempt(count + 1, "", "", marked.first_at if marked else now, now)
+        async with self._store.unit() as unit:
+            unit.commit(
+                claim,
+                Settlement(
+                    claim.position,
+                    attempts={(offset, ""): mark},
+                    suspect_until=claim.suspect_until,
+                    clears_unclean=False,
+                ),
+            )
+        reach("suspect.marked")
+        done, wait_s = await self._carefully(claim, [record])
+        return done if wait_s is None else wait_s
+
+
+async def _run_direct(unit: Unit, work: Any) -> None:
+    """The innermost loop: step each handler's coroutine by hand; only one that suspends costs an await."""
+    tx = unit.tx
+    for event, function in work:
+        coroutine = function(event, tx)
+        try:
+            yielded = coroutine.send(None)
+        except StopIteration as stop:
+            returned = stop.value
+        else:
+            returned = await Suspended(coroutine, yielded)
+        if returned is not None:
+            _publish(unit, returned)
+
+
+def _publish(unit: Unit, returned: object) -> None:
+    if returned is not None:
+        unit.outputs.extend(map(encode, flatten(returned)))

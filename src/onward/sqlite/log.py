@@ -1,0 +1,262 @@
+"""The log in the file: appended inside whatever transaction is open, read by range scan.
+
+An event's identity is its offset, dense per (topic, partition), from the counter row of its lane and never from a
+reused rowid; `pos` packs lane and offset into the rowid, so that one B-tree holds everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from time import time, time_ns
+from typing import Any
+
+import apsw
+
+from onward.errors import BacklogFullError
+from onward.ids import uuid7_bytes
+from onward.partitioning import partitions_of
+from onward.ports import Outgoing, Record, WireType
+from onward.topics import Retention, Topic
+
+LANE_SHIFT = 40  # 2**40 events per partition, 2**22 partitions per file
+OFFSET_MASK = (1 << LANE_SHIFT) - 1
+READ_CHUNK = 256
+READ_BYTES = 8 << 20  # a batch ends after the chunk that passes this
+
+_SELECT = (
+    "SELECT pos & 1099511627775, kind, value, key, id, source, time, extra FROM onward_log"
+    " WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT ?"
+)
+_INSERT = (
+    "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_value_of = itemgetter(2)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTopic:
+    """A topic's row and its lanes, by partition."""
+
+    id: int
+    topic: Topic
+    lanes: tuple[int, ...]
+
+
+class Names:
+    """Topics, event types and sources as small integers; looked up once, then remembered.
+
+    What was created in a transaction that rolled back is not there: `forget` after every rollback.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.forget()
+
+    def forget(self) -> None:
+        self._topics: dict[str, StoredTopic] = {}
+        self._kinds: dict[tuple[str, int], int] = {}
+        self._wire_types: dict[int, WireType] = {0: WireType("", 1)}
+        self._sources: dict[str, int] = {}
+        self._source_names: dict[int, str] = {}
+
+    def topic(self, name: str) -> StoredTopic | None:
+        found = self._topics.get(name)
+        if found is not None:
+            return found
+        row = self._connection.execute(
+            "SELECT id, partitions, keep_age_s, keep_bytes, backlog_bytes FROM onward_topic WHERE name = ?",
+            (name,),
+        ).fetchone()
+        if row is None:
+            return None
+        lanes = self._connection.execute(
+            "SELECT id FROM onward_lane WHERE topic = ? ORDER BY partition", (row[0],)
+        ).fetchall()
+        found = StoredTopic(
+            row[0], Topic(name, row[1], Retention(*row[2:])), tuple(lane for (lane,) in lanes)
+        )
+        self._topics[name] = found
+        return found
+
+    def create_topic(self, topic: Topic) -> StoredTopic:
+        """Create it in the open transaction, or return what is there."""
+        found = self.topic(topic.name)
+        if found is not None:
+            return found
+        kept = topic.retention
+        self._connection.execute(
+            "INSERT INTO onward_topic (name, partitions, keep_age_s, keep_bytes, backlog_bytes, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (topic.name, topic.partitions, kept.age_s, kept.bytes, kept.backlog_bytes, time()),
+        )
+        topic_id = self._connection.last_insert_rowid()
+        self._connection.executemany(
+            "INSERT INTO onward_lane (topic, partition) VALUES (?, ?)",
+            [(topic_id, partition) for partition in range(topic.partitions)],
+        )
+        created = self.topic(topic.name)
+        assert created is not None
+        return created
+
+    def kind(self, event_type: str, version: int) -> int:
+        """The number of a wire type, created in the open transaction if need be. "" is 0."""
+        if not event_type:
+            return 0
+        found = self._kinds.get((event_type, version))
+        if found is None:
+            self._connection.execute(
+                "INSERT INTO onward_kind (type, version) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (event_type, version),
+            )
+            ((found,),) = self._connection.execute(
+                "SELECT id FROM onward_kind WHERE type = ? AND version = ?", (event_type, version)
+            ).fetchall()
+            self._kinds[event_type, version] = found
+        return found
+
+    def wire_type(self, kind: int) -> WireType:
+        found = self._wire_types.get(kind)
+        if found is None:
+            ((event_type, version),) = self._connection.execute(
+                "SELECT type, version FROM onward_kind WHERE id = ?", (kind,)
+            ).fetchall()
+            found = self._wire_types[kind] = WireType(event_type, version)
+        return found
+
+    def source(self, name: str) -> int:
+        found = self._sources.get(name)
+        if found is None:
+            self._connection.execute(
+                "INSERT INTO onward_source (name) VALUES (?) ON CONFLICT DO NOTHING", (name,)
+            )
+            ((found,),) = self._connection.execute(
+                "SELECT id FROM onward_source WHERE name = ?", (name,)
+            ).fetchall()
+            self._sources[name] = found
+        return found
+
+    def source_name(self, source: int) -> str:
+        found = self._source_names.get(source)
+        if found is None:
+            ((found,),) = self._connection.execute(
+                "SELECT name FROM onward_source WHERE id = ?", (source,)
+            ).fetchall()
+            self._source_names[source] = found
+        return found
+
+
+class LogWriter:
+    """Appends events inside the transaction that is open on `names`' connection."""
+
+    def __init__(self, connection: apsw.Connection, names: Names) -> None:
+        self._connection = connection
+        self._names = names
+        self._turn = 0
+
+    def append(self, outgoing: Sequence[Outgoing], source: str) -> set[str]:
+        """Append in this order per partition and return the topics' names; the caller commits.
+
+        Raises BacklogFullError before anything of its topic was written.
+        """
+        by_topic: dict[str, list[Outgoing]] = {}
+        for event in outgoing:
+            try:
+                by_topic[event[0]].append(event)
+            except KeyError:
+                by_topic[event[0]] = [event]
+        own_source = self._names.source(source)
+        micros = time_ns() // 1000
+        for name, events in by_topic.items():
+            self._append_topic(name, events, own_source, micros)
+        return set(by_topic)
+
+    def _append_topic(self, name: str, events: list[Outgoing], own_source: int, micros: int) -> None:
+        names = self._names
+        stored = names.topic(name) or names.create_topic(Topic(name))
+        lanes = self._connection.execute(
+            "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",
+            (stored.id,),
+        ).fetchall()
+        adds = sum(map(len, filter(None, map(itemgetter(3), events))))
+        self._refuse_when_full(stored, sum(size for _, size in lanes), adds)
+        partitions = self._partitions(events, len(lanes))
+        next_pos = [pos for pos, _ in lanes]
+        sizes = [0] * len(lanes)
+        kinds: dict[tuple[str, int], int] = {}
+        rows: list[tuple[Any, ...]] = []
+        add_row = rows.append
+        for event, partition, new_id in zip(events, partitions, uuid7_bytes(len(events)), strict=True):
+            _, event_type, version, value, key, extra, own_id, event_source = event
+            kind = kinds.get((event_type, version))
+            if kind is None:
+                kind = kinds[event_type, version] = names.kind(event_type, version)
+            pos = next_pos[partition]
+            next_pos[partition] = pos + 1
+            if value is not None:
+                sizes[partition] += len(value)
+            add_row(
+                (
+                    pos,
+                    kind,
+                    value,
+                    key,
+                    own_id or new_id,
+                    own_source if event_source is None else names.source(event_source),
+                    micros,
+                    extra,
+                )
+            )
+        if len(lanes) > 1:
+            rows.sort(key=itemgetter(0))
+        self._connection.executemany(_INSERT, rows)
+        self._connection.executemany(
+            "UPDATE onward_lane SET next_offset = ?, bytes = bytes + ? WHERE id = ?",
+            [
+                (pos & OFFSET_MASK, size, pos >> LANE_SHIFT)
+                for pos, (before, _), size in zip(next_pos, lanes, sizes, strict=True)
+                if pos != before
+            ],
+        )
+
+    def _partitions(self, events: list[Outgoing], count: int) -> Sequence[int]:
+        """By key; an event without one goes where this append's other keyless events go, taking turns by append."""
+        self._turn += 1
+        if count == 1:
+            return [0] * len(events)
+        keys = [event[4] for event in events]
+        if None not in keys:
+            return partitions_of([key.encode() for key in keys if key is not None], count)
+        keyless = self._turn % count
+        hashed = iter(partitions_of([key.encode() for key in keys if key is not None], count))
+        return [keyless if key is None else next(hashed) for key in keys]
+
+    def _refuse_when_full(self, stored: StoredTopic, held: int, adds: int) -> None:
+        limit = stored.topic.retention.backlog_bytes
+        if held + adds > limit:
+            raise BacklogFullError(
+                f"Topic {stored.topic.name!r} holds {held:,} bytes of events and may hold {limit:,}, so"
+                f" {adds:,} bytes more were refused; nothing was published. Start the services that read it, retire"
+                " a subscription that nobody runs any more, or raise Retention.backlog_bytes.",
+                topic=stored.topic.name,
+                held_bytes=held,
+                limit_bytes=limit,
+            )
+
+
+def read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
+    """Up to `limit` records of a lane from `offset` on; ends early after about 8 MiB of values."""
+    cursor = connection.execute(_SELECT, (lane << LANE_SHIFT | offset, (lane + 1) << LANE_SHIFT, limit))
+    records = list(islice(cursor, READ_CHUNK))
+    if len(records) == READ_CHUNK:
+        size = sum(map(len, filter(None, map(_value_of, records))))
+        while size < READ_BYTES:
+            chunk = list(islice(cursor, READ_CHUNK))
+            records += chunk
+            if len(chunk) < READ_CHUNK:
+                break
+            size += sum(map(len, filter(None, map(_value_of, chunk))))
+    cursor.close(True)
+    return records

@@ -1,0 +1,214 @@
+"""The store on one SQLite file: accounts and claims beside the users' own tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import urandom
+from time import time
+
+import apsw
+
+from onward.errors import RegistrationError, StoreCorruptError
+from onward.ledger import IntervalSet, Position
+from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
+from onward.sqlite.database import Database
+from onward.sqlite.failures import translate
+from onward.sqlite.log import LogWriter, Names
+from onward.stores.transaction import Statements
+from onward.stores.unit import SqliteUnit
+
+
+class SqliteStore:
+    """`Store` on the file that the SQLite broker keeps its log in: outputs are appended to it directly."""
+
+    capabilities = Capabilities(durable=True, shared=True, atomic_publish=True)
+
+    def __init__(self, database: Database, names: Names, service: str) -> None:
+        self._database = database
+        self._names = names
+        self._service = service
+        self._writer = LogWriter(database.writer, names)
+        self._statements = Statements(database.writer)
+
+    def unit(self) -> SqliteUnit:
+        return SqliteUnit(
+            self._database,
+            self._statements,
+            lambda outputs: self._database.note_topics(self._writer.append(outputs, self._service)),
+            self._names.forget,
+        )
+
+    async def open(self, service: ServiceEntry) -> list[int]:
+        try:
+            async with self._database.transaction() as connection:
+                for sql in service.schema:
+                    connection.execute(sql)
+                connection.execute("DELETE FROM onward_invariant WHERE service = ?", (service.name,))
+                connection.executemany(
+                    "INSERT INTO onward_invariant (service, name, sql) VALUES (?, ?, ?)",
+                    [(service.name, name, sql) for name, sql in service.invariants.items()],
+                )
+                ids = [self._register(connection, service.name, entry) for entry in service.subscriptions]
+                self._refuse_unknown(connection, service)
+                return ids
+        except apsw.Error as error:
+            raise translate(error, f"Preparing the tables of service {service.name!r}") from error
+
+    def _register(self, connection: apsw.Connection, service: str, entry: SubscriptionEntry) -> int:
+        topic = self._names.topic(entry.topic)
+        assert topic is not None, "the broker opens topics before the store registers subscriptions"
+        row = connection.execute(
+            "SELECT id, retired_at FROM onward_subscription WHERE service = ? AND name = ? AND topic = ?",
+            (service, entry.name, topic.id),
+        ).fetchone()
+        if row is not None and row[1] is None:
+            self._compare(connection, service, row[0], entry)
+            return int(row[0])
+        if row is not None:
+            connection.execute("UPDATE onward_subscription SET retired_at = NULL WHERE id = ?", (row[0],))
+            connection.execute("DELETE FROM onward_account WHERE subscription = ?", (row[0],))
+            connection.execute("DELETE FROM onward_tally WHERE subscription = ?", (row[0],))
+            subscription = int(row[0])
+        else:
+            connection.execute(
+                "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at) VALUES (?, ?, ?, ?, ?)",
+                (service, entry.name, topic.id, entry.ordered, time()),
+            )
+            subscription = connection.last_insert_rowid()
+        connection.executemany(
+            "INSERT INTO onward_account (subscription, partition, start_offset, next_offset) VALUES (?, ?, ?, ?)",
+            [(subscription, partition, start, start) for partition, start in enumerate(entry.starts)],
+        )
+        for handler in entry.handlers:
+            _add_handler(connection, subscription, handler, entry.starts)
+        return subscription
+
+    def _compare(self, connection: apsw.Connection, service: str, subscription: int, entry: SubscriptionEntry) -> None:
+        """A known subscription: handlers that joined are noted from where it stands, changed ones are refused."""
+        recorded = {
+            name: (kind, start)
+            for name, kind, start in connection.execute(
+                "SELECT name, kind, start FROM onward_handler WHERE subscription = ?", (subscription,)
+            )
+        }
+        for handler in entry.handlers:
+            before = recorded.pop(handler.name, None)
+            if before is None:
+                if handler.start != "now":
+                    raise RegistrationError(
+                        f"Handler {handler.name!r} joins the running subscription {service}/{entry.name} on topic"
+                        f" {entry.topic!r} with start={handler.start!r}, but the others are past that. Give it"
+                        " start='now', or alone=True for a position of its own. Nothing was handled."
+                    )
+                _add_handler(connection, subscription, handler, entry.ends)
+            elif before != (handler.kind, handler.start):
+                raise RegistrationError(
+                    f"Handler {handler.name!r} of service {service!r} is on record as {before[0]}, start={before[1]},"
+                    f" and the code says {handler.kind}, start={handler.start}. Put it back, give it a new name, or"
+                    f" run `onward handlers retire {service} {handler.name}` first. Nothing was handled."
+                )
+            else:
+                connection.execute(
+                    "UPDATE onward_handler SET types = ? WHERE subscription = ? AND name = ?",
+                    (json.dumps(handler.types), subscription, handler.name),
+                )
+        if recorded:
+            raise _missing(service, next(iter(recorded)), entry.topic)
+
+    def _refuse_unknown(self, connection: apsw.Connection, service: ServiceEntry) -> None:
+        """A subscription on record that the code lacks would silently stand still."""
+        here = {(entry.name, entry.topic) for entry in service.subscriptions}
+        rows = connection.execute(
+            "SELECT s.name, t.name FROM onward_subscription s JOIN onward_topic t ON t.id = s.topic"
+            " WHERE s.service = ? AND s.retired_at IS NULL AND EXISTS"
+            " (SELECT 1 FROM onward_handler h WHERE h.subscription = s.id)",
+            (service.name,),
+        ).fetchall()
+        for name, topic in rows:
+            if (name, topic) not in here and service.subscriptions:
+                raise _missing(service.name, name, topic)
+
+    async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
+        try:
+            async with self._database.transaction() as connection:
+                return [self._claim(connection, subscription, topic, each, member) for each in partitions]
+        except apsw.Error as error:
+            raise translate(error, f"Claiming partitions of {topic!r}") from error
+
+    def _claim(self, connection: apsw.Connection, subscription: int, topic: str, partition: int, member: str) -> Claim:
+        token = urandom(16)
+        row = connection.execute(
+            "UPDATE onward_account SET token = ?, owner = ?, revision = revision + 1, unclean = unclean + 1"
+            " WHERE subscription = ? AND partition = ?"
+            " RETURNING revision, start_offset, next_offset, beyond, unclean, suspect_until",
+            (token, member, subscription, partition),
+        ).fetchall()
+        if not row:
+            raise StoreCorruptError(f"Partition {partition} of {topic!r} has no account in subscription {subscription}.")
+        revision, start, next_offset, beyond, unclean, suspect_until = row[0]
+        try:
+            position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
+        except ValueError as error:
+            raise StoreCorruptError(
+                f"The account of partition {partition} of {topic!r} is damaged ({error}); it was left as it is."
+                " Run `onward audit`, and restore a backup or mend the row.",
+            ) from error
+        return Claim(
+            subscription, topic, partition, token, revision, self._folded(connection, subscription, partition, position),
+            unclean - 1, suspect_until, _attempts(connection, subscription, partition),
+            _joined(connection, subscription, partition),
+        )
+
+    @staticmethod
+    def _folded(connection: apsw.Connection, subscription: int, partition: int, position: Position) -> Position:
+        """Marks that a plain handler wrote in its own transaction, added to the position."""
+        marks = connection.execute(
+            "SELECT offset FROM onward_done WHERE subscription = ? AND partition = ?", (subscription, partition)
+        ).fetchall()
+        return position.finish([offset for (offset,) in marks if not position.done(offset)])
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        async with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE onward_account SET token = NULL, owner = NULL, unclean = 0, revision = revision + 1"
+                " WHERE subscription = ? AND partition = ? AND token = ?",
+                [(claim.subscription, claim.partition, claim.token) for claim in claims],
+            )
+
+    async def close(self) -> None:
+        """The file is closed by who opened it."""
+
+
+def _add_handler(
+    connection: apsw.Connection, subscription: int, handler: HandlerEntry, joined: Sequence[int]
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO onward_handler (subscription, name, kind, start, types, joined) VALUES (?, ?, ?, ?, ?, ?)",
+        (subscription, handler.name, handler.kind, handler.start, json.dumps(handler.types), json.dumps(list(joined))),
+    )
+
+
+def _attempts(connection: apsw.Connection, subscription: int, partition: int) -> dict[tuple[int, str], Attempt]:
+    rows = connection.execute(
+        "SELECT offset, handler, attempts, error, fingerprint, first_at, last_at FROM onward_attempt"
+        " WHERE subscription = ? AND partition = ?",
+        (subscription, partition),
+    ).fetchall()
+    return {(row[0], row[1]): Attempt(*row[2:]) for row in rows}
+
+
+def _joined(connection: apsw.Connection, subscription: int, partition: int) -> dict[str, int]:
+    rows = connection.execute("SELECT name, joined FROM onward_handler WHERE subscription = ?", (subscription,)).fetchall()
+    return {name: json.loads(joined)[partition] for name, joined in rows}
+
+
+def _missing(service: str, name: str, topic: str) -> RegistrationError:
+    return RegistrationError(
+        f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
+        " count as done without having run. Deploy the code that has it, or run"
+        f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}`. Nothing was"
+        " handled."
+    )
+
+

@@ -1,0 +1,245 @@
+"""One store transaction on the SQLite file: effects, outputs and account commit together, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import time
+from types import TracebackType
+
+import apsw
+import msgspec
+
+from onward.errors import ClaimLostError, TransactionError
+from onward.events import Envelope
+from onward.ports import Claim, DeadLetter, Outgoing, Retried, Settlement
+from onward.sqlite.database import Database
+from onward.sqlite.failures import translate
+from onward.sqlite.times import from_micros, to_micros
+from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
+from onward.telemetry.failpoints import reach
+
+Outlet = Callable[[Sequence[Outgoing]], None]
+
+_MOVE = (
+    "UPDATE onward_account SET next_offset = ?1, beyond = ?2, revision = revision + 1, moved_at = ?3,"
+    " unclean = CASE WHEN ?4 THEN 0 ELSE unclean END, suspect_until = coalesce(?5, suspect_until)"
+    " WHERE subscription = ?6 AND partition = ?7 AND token = ?8 AND revision = ?9"
+)
+_TALLY = (
+    "INSERT INTO onward_tally (subscription, partition, handler, succeeded, dead, skipped) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET succeeded = succeeded + excluded.succeeded, dead = dead + excluded.dead,"
+    " skipped = skipped + excluded.skipped"
+)
+_ATTEMPT = "INSERT OR REPLACE INTO onward_attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FORGET = "DELETE FROM onward_attempt WHERE subscription = ? AND partition = ? AND offset = ? AND handler = ?"
+_LETTER = (
+    "INSERT INTO onward_dead_letter (subscription, partition, offset, handler, state, cause, error, detail,"
+    " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+    " event_key, extra, value) VALUES (?, ?, ?, ?, 'dead', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RETRYING = (
+    "SELECT id, offset, handler, cause, error, detail, fingerprint, attempts, first_at, event_id, event_type,"
+    " event_version, event_source, event_time, event_key, extra, value FROM onward_dead_letter"
+    " WHERE subscription = ? AND partition = ? AND state = 'retrying' ORDER BY offset LIMIT 100"
+)
+
+
+class SqliteUnit:
+    """`Unit` on the file. `outlet` writes the outputs, inside this transaction."""
+
+    def __init__(self, database: Database, statements: Statements, outlet: Outlet, forget: Callable[[], None]) -> None:
+        self._database = database
+        self._statements = statements
+        self._outlet = outlet
+        self._forget = forget
+        self._marks: list[int] = []
+        self._active = False
+        self.tx = SqliteTransaction(statements)
+        self.sync_tx = SqliteSyncTransaction(statements)
+        self.outputs: list[Outgoing] = []
+
+    async def __aenter__(self) -> SqliteUnit:
+        await self._database.begin()
+        self._active = True
+        statements = self._statements
+        statements.open = True
+        statements.failed = None
+        self.outputs = statements.outputs = []
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._active:
+            self._end()
+            self._forget()
+            self._database.rollback()
+
+    def mark(self) -> None:
+        self._marks.append(len(self.outputs))
+        self._database.writer.execute(f"SAVEPOINT onward_{len(self._marks)}")
+
+    def undo(self) -> None:
+        name = f"onward_{len(self._marks)}"
+        del self.outputs[self._marks.pop() :]
+        self._statements.failed = None
+        self._forget()
+        self._database.writer.execute(f"ROLLBACK TO {name}")
+        self._database.writer.execute(f"RELEASE {name}")
+
+    def keep(self) -> None:
+        self._refuse_failed()
+        self._database.writer.execute(f"RELEASE onward_{len(self._marks)}")
+        self._marks.pop()
+
+    def retrying(self, claim: Claim) -> list[Retried]:
+        rows = self._database.writer.execute(_RETRYING, (claim.subscription, claim.partition)).fetchall()
+        return [_retried(claim, row) for row in rows]
+
+    def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
+        self._refuse_failed()
+        self._statements.open = False
+        outputs = settlement.outputs if settlement is not None else self.outputs
+        try:
+            if outputs:
+                self._outlet(outputs)
+            if claim is not None and settlement is not None:
+                self._settle(claim, settlement)
+        except apsw.Error as error:
+            raise translate(error, "Storing what a batch did") from error
+        reach("store.written")
+        self._end()
+        try:
+            self._database.commit()
+        except BaseException:
+            self._forget()
+            raise
+        reach("store.committed")
+        if claim is not None and settlement is not None:
+            _advance(claim, settlement)
+
+    def _end(self) -> None:
+        self._active = False
+        self._statements.open = False
+
+    def _refuse_failed(self) -> None:
+        failed = self._statements.failed
+        if failed is not None:
+            raise TransactionError(
+                f"A statement failed ({failed}) and its error was caught without a savepoint, so nothing of this event"
+                " was stored. Put `async with tx.savepoint():` around what may fail."
+            ) from failed
+
+    def _settle(self, claim: Claim, done: Settlement) -> None:
+        writer = self._database.writer
+        now = time()
+        beyond = done.position.beyond.to_bytes() if done.position.beyond else None
+        where = (claim.subscription, claim.partition)
+        writer.execute(
+            _MOVE,
+            (done.position.next, beyond, now, done.clears_unclean, done.suspect_until, *where, claim.token, claim.revision),
+        )
+        if writer.changes() != 1:
+            raise ClaimLostError(
+                f"Partition {claim.partition} of topic {claim.topic!r} has been claimed by another process since; this"
+                " batch was rolled back, and that process handles it.",
+                topic=claim.topic,
+                partition=claim.partition,
+            )
+        dead: dict[str, int] = {}
+        for letter in done.dead:
+            dead[letter.handler] = dead.get(letter.handler, 0) + 1
+        tallies = [
+            (*where, handler, done.succeeded.get(handler, 0), dead.get(handler, 0), 0)
+            for handler in {**done.succeeded, **dead}
+        ]
+        if done.skipped:
+            tallies.append((*where, "", 0, 0, done.skipped))
+        for tally in tallies:
+            writer.execute(_TALLY, tally)
+        if done.dead:
+            writer.executemany(_LETTER, [_letter_row(where, letter, now) for letter in done.dead])
+        if done.attempts:
+            writer.executemany(
+                _ATTEMPT, [(*where, offset, handler, *each) for (offset, handler), each in done.attempts.items()]
+            )
+        if done.forget:
+            writer.executemany(_FORGET, [(*where, *key) for key in done.forget])
+        if done.revived or done.still_dead:
+            self._settle_retried(done, where)
+
+    def _settle_retried(self, done: Settlement, where: tuple[int, int]) -> None:
+        writer = self._database.writer
+        for letter_id in done.revived:
+            writer.execute(
+                "UPDATE onward_tally SET dead = dead - 1 WHERE (subscription, partition, handler) ="
+                " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)",
+                (letter_id,),
+            )
+            writer.execute("UPDATE onward_dead_letter SET state = 'recovered' WHERE id = ?", (letter_id,))
+        for letter_id, error, detail in done.still_dead:
+            writer.execute(
+                "UPDATE onward_dead_letter SET state = 'dead', attempts = attempts + 1, error = ?, detail = ?,"
+                " died_at = ? WHERE id = ? AND subscription = ?",
+                (error, detail, time(), letter_id, where[0]),
+            )
+
+
+def _advance(claim: Claim, done: Settlement) -> None:
+    claim.position = done.position
+    claim.revision += 1
+    if done.clears_unclean:
+        claim.unclean = 0
+    if done.suspect_until is not None:
+        claim.suspect_until = done.suspect_until
+    claim.attempts.update(done.attempts)
+    for key in done.forget:
+        claim.attempts.pop(key, None)
+
+
+def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple[object, ...]:
+    envelope = letter.envelope
+    return (
+        *where,
+        letter.offset,
+        letter.handler,
+        letter.cause,
+        letter.error,
+        letter.detail,
+        letter.fingerprint,
+        letter.attempts,
+        letter.first_at,
+        now,
+        envelope.id,
+        envelope.type,
+        envelope.version,
+        envelope.source,
+        to_micros(envelope.time),
+        envelope.key,
+        msgspec.json.encode(envelope.extensions) if envelope.extensions else None,
+        letter.value,
+    )
+
+
+def _retried(claim: Claim, row: tuple[object, ...]) -> Retried:
+    letter_id, offset, handler, cause, error, detail, mark, attempts, first_at, *event = row
+    event_id, event_type, version, source, micros, key, extra, value = event
+    envelope = msgspec.convert(
+        {
+            "id": event_id,
+            "source": source,
+            "type": event_type,
+            "version": version,
+            "topic": claim.topic,
+            "partition": claim.partition,
+            "offset": offset,
+            "key": key,
+            "time": from_micros(micros),  # type: ignore[arg-type]
+            "extensions": msgspec.json.decode(extra) if isinstance(extra, bytes) else {},
+        },
+        Envelope,
+    )
+    letter = DeadLetter(
+        offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value  # type: ignore[arg-type]
+    )
+    return Retried(letter_id, letter)  # type: ignore[arg-type]
