@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from onward.errors import DecodeError, MessageError, UnknownTypeError, UnknownVersionError
-from onward.events import EventType, decode_error, decoder_for
+from onward.events import EventType, decode_error, decoder_for, registry
 from onward.pipeline.handlers import HandlerKind
 from onward.pipeline.invocation import Bound
 from onward.ports import Log, Record
@@ -108,7 +108,7 @@ class Routes:
             return Route(event_type, event_type.decode, *self._split(exact))
         handlers = self._handlers[name, newest.version]
         try:
-            decode = decoder_for(name, version, newest.cls)
+            decode = decoder_for(registry(), name, version, newest.cls)
         except UnknownVersionError as error:
             return Route(newest, bytes, *self._split(handlers), error=error)
         return Route(newest, decode, *self._split(handlers))

@@ -6,7 +6,7 @@ reused rowid; `pos` packs lane and offset into the rowid, so that one B-tree hol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -19,6 +19,7 @@ from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
 from onward.ports import Outgoing, Record, WireType
+from onward.sqlite.database import Database
 from onward.topics import Retention, Topic
 
 LANE_SHIFT = 40  # 2**40 events per partition, 2**22 partitions per file
@@ -148,16 +149,33 @@ class Names:
         return found
 
 
-class LogWriter:
-    """Appends events inside the transaction that is open on `names`' connection."""
+class FileLog:
+    """The log of one database in this process: appended inside whatever transaction is open on its writer.
 
-    def __init__(self, connection: apsw.Connection, names: Names) -> None:
-        self._connection = connection
-        self._names = names
+    `appended` is called after a commit with the names of the topics that grew. `forget` after a rollback.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.names = Names(database.writer)
+        self.appended: list[Callable[[set[str]], None]] = []
+        self._connection = database.writer
+        self._pending: set[str] = set()
         self._turn = 0
+        database.after_commit.append(self._tell)
 
-    def append(self, outgoing: Sequence[Outgoing], source: str) -> set[str]:
-        """Append in this order per partition and return the topics' names; the caller commits.
+    def forget(self) -> None:
+        self.names.forget()
+        self._pending.clear()
+
+    def _tell(self) -> None:
+        if self._pending:
+            topics, self._pending = self._pending, set()
+            for tell in self.appended:
+                tell(topics)
+
+    def append(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        """Append in this order per partition; the caller commits.
 
         Raises BacklogFullError before anything of its topic was written.
         """
@@ -167,14 +185,14 @@ class LogWriter:
                 by_topic[event[0]].append(event)
             except KeyError:
                 by_topic[event[0]] = [event]
-        own_source = self._names.source(source)
+        own_source = self.names.source(source)
         micros = time_ns() // 1000
         for name, events in by_topic.items():
             self._append_topic(name, events, own_source, micros)
-        return set(by_topic)
+        self._pending.update(by_topic)
 
     def _append_topic(self, name: str, events: list[Outgoing], own_source: int, micros: int) -> None:
-        names = self._names
+        names = self.names
         stored = names.topic(name) or names.create_topic(Topic(name))
         lanes = self._connection.execute(
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",

@@ -12,9 +12,8 @@ import apsw
 from onward.errors import RegistrationError, StoreCorruptError
 from onward.ledger import IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
-from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
-from onward.sqlite.log import LogWriter, Names
+from onward.sqlite.log import FileLog
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 
@@ -24,19 +23,19 @@ class SqliteStore:
 
     capabilities = Capabilities(durable=True, shared=True, atomic_publish=True)
 
-    def __init__(self, database: Database, names: Names, service: str) -> None:
-        self._database = database
-        self._names = names
+    def __init__(self, log: FileLog, service: str) -> None:
+        self._database = log.database
+        self._log = log
+        self._names = log.names
         self._service = service
-        self._writer = LogWriter(database.writer, names)
-        self._statements = Statements(database.writer)
+        self._statements = Statements(log.database.writer)
 
     def unit(self) -> SqliteUnit:
         return SqliteUnit(
             self._database,
             self._statements,
-            lambda outputs: self._database.note_topics(self._writer.append(outputs, self._service)),
-            self._names.forget,
+            lambda outputs: self._log.append(outputs, self._service),
+            self._log.forget,
         )
 
     async def open(self, service: ServiceEntry) -> list[int]:

@@ -1,0 +1,337 @@
+"""The broker on one SQLite file: the log is a table, a group's partitions are lease rows, wake-ups are datagrams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from time import monotonic
+
+import apsw
+import msgspec
+
+from onward import ids
+from onward.errors import InfrastructureError, OnwardError, RegistrationError
+from onward.events import Envelope
+from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
+from onward.sqlite.failures import translate
+from onward.sqlite.log import FileLog, read
+from onward.sqlite.times import from_micros
+from onward.telemetry.failpoints import reach
+from onward.topics import Retention, Topic
+
+POLL_S = 1.0  # the net under wake-ups, and how often other members' lives are looked at
+
+Alive = Callable[[str], Sequence[str]]
+"""Live members of a group, by its name, in one order for all; ours is among them."""
+
+
+_Waiting = tuple[Sequence[Outgoing], str, "asyncio.Future[None]"]
+
+
+class SqliteLog:
+    """`Log` on the file."""
+
+    def __init__(self, file: FileLog) -> None:
+        self._file = file
+
+    def wire_type(self, tag: Hashable) -> WireType:
+        assert isinstance(tag, int)
+        return self._file.names.wire_type(tag)
+
+    def envelope(self, topic: str, partition: int, record: Record) -> Envelope:
+        offset, kind, _, key, event_id, source, micros, extra = record
+        wire = self._file.names.wire_type(kind)
+        return Envelope(
+            id=ids.text(event_id) if isinstance(event_id, bytes) else event_id,
+            source=self._file.names.source_name(source),
+            type=wire.type,
+            version=wire.version,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            key=key,
+            time=from_micros(micros),
+            extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
+        )
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        stored = self._file.names.topic(topic)
+        return read(self._file.database.reader, stored.lanes[partition], offset, limit) if stored else []
+
+    def bounds(self, topic: str) -> list[tuple[int, int]]:
+        return [(row[0], row[1]) for row in self._file.database.read(
+            "SELECT first_offset, next_offset FROM onward_lane WHERE topic ="
+            " (SELECT id FROM onward_topic WHERE name = ?) ORDER BY partition",
+            (topic,),
+        )]
+
+    def topics(self) -> list[Topic]:
+        rows = self._file.database.read(
+            "SELECT name, partitions, keep_age_s, keep_bytes, backlog_bytes FROM onward_topic ORDER BY name"
+        )
+        return [Topic(row[0], row[1], Retention(*row[2:])) for row in rows]
+
+
+class SqliteBroker:
+    """`Broker` on the file. Concurrent publishers of one process share commits."""
+
+    capabilities = Capabilities(durable=True, shared=True, atomic_publish=True)
+
+    def __init__(self, file: FileLog, alive: Alive) -> None:
+        self.log = SqliteLog(file)
+        self._file = file
+        self._alive = alive
+        self._consumers: set[SqliteConsumer] = set()
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+        file.appended.append(self.wake)
+
+    async def open(self, topics: Iterable[Topic]) -> None:
+        try:
+            async with self._file.database.transaction():
+                for topic in topics:
+                    stored = self._file.names.create_topic(topic).topic
+                    if stored.partitions != topic.partitions:
+                        raise RegistrationError(
+                            f"Topic {topic.name!r} has {stored.partitions} partitions and the code declares"
+                            f" {topic.partitions}: their number is fixed when a topic is created, since order per key"
+                            f" depends on it. Declare partitions={stored.partitions}, or use a new topic.",
+                            topic=topic.name,
+                        )
+        except apsw.Error as error:
+            raise translate(error, "Creating topics") from error
+        except BaseException:
+            self._file.forget()
+            raise
+
+    async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        entry = (outgoing, source, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_waiting())
+        try:
+            await entry[2]
+        except asyncio.CancelledError:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            raise
+
+    async def _write_waiting(self) -> None:
+        """Write what waits: those who came while the last commit ran share the next one."""
+        try:
+            while self._waiting:
+                await self._file.database.begin()
+                batch, self._waiting = self._waiting, []
+                error = self._write(batch)
+                if error is not None and len(batch) > 1:
+                    for entry in batch:
+                        await self._file.database.begin()
+                        _finish([entry], self._write([entry]))
+                else:
+                    _finish(batch, error)
+        except InfrastructureError as error:
+            waiting, self._waiting = self._waiting, []
+            _finish(waiting, error)
+        finally:
+            self._writing = None
+
+    def _write(self, batch: Sequence[_Waiting]) -> Exception | None:
+        """Append and commit the open transaction, or roll it back; the error, if there was one."""
+        database = self._file.database
+        try:
+            reach("publish.begun")
+            for outgoing, source, _ in batch:
+                self._file.append(outgoing, source)
+            reach("publish.written")
+        except (OnwardError, apsw.Error) as error:
+            self._file.forget()
+            database.rollback()
+            return translate(error, "Publishing") if isinstance(error, apsw.Error) else error
+        try:
+            database.commit()
+        except InfrastructureError as error:
+            self._file.forget()
+            return error
+        reach("publish.committed")
+        return None
+
+    async def consume(self, group: Group) -> SqliteConsumer:
+        consumer = SqliteConsumer(self, self._file, group, self._alive)
+        self._consumers.add(consumer)
+        await consumer.rebalance()
+        return consumer
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Something was appended here or, by what a neighbour says, elsewhere."""
+        names = set(topics)
+        for consumer in self._consumers:
+            if consumer.topic in names or not names:
+                consumer.wake()
+
+    def left(self, consumer: SqliteConsumer) -> None:
+        self._consumers.discard(consumer)
+
+    async def close(self) -> None:
+        for consumer in list(self._consumers):
+            await consumer.close()
+        if self.wake in self._file.appended:
+            self._file.appended.remove(self.wake)
+
+
+class SqliteConsumer:
+    """`Consumer` on the file. Partitions are shared out evenly; whoever has too many gives the excess back."""
+
+    def __init__(self, broker: SqliteBroker, file: FileLog, group: Group, alive: Alive) -> None:
+        stored = file.names.topic(group.topic)
+        assert stored is not None, "topics are opened before they are consumed"
+        self.topic = group.topic
+        self._broker = broker
+        self._file = file
+        self._group = group
+        self._alive = alive
+        self._topic_id = stored.id
+        self._lanes = stored.lanes
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._turn = 0
+        self._wakeup = asyncio.Event()
+        self._checked_at = 0.0
+        self._closed = False
+
+    async def next(self, limit: int) -> Delivery:
+        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
+        while True:
+            if monotonic() - self._checked_at >= POLL_S:
+                await self.rebalance()
+            self._wakeup.clear()
+            delivery = self._poll(limit)
+            if delivery is not None:
+                return delivery
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                self._checked_at = 0.0
+
+    def _poll(self, limit: int) -> Delivery | None:
+        ends = self._file.database.read(
+            "SELECT next_offset FROM onward_lane WHERE topic = ? ORDER BY partition", (self._topic_id,)
+        )
+        count = len(ends)
+        for step in range(1, count + 1):
+            partition = (self._turn + step) % count
+            offset = self._positions.get(partition)
+            if offset is None or offset >= ends[partition][0] or partition in self._paused:
+                continue
+            records = read(self._file.database.reader, self._lanes[partition], offset, limit)
+            if records:
+                self._turn = partition
+                end = self._positions[partition] = records[-1][0] + 1
+                return Delivery(self.topic, partition, records, end)
+        return None
+
+    def seek(self, partition: int, offset: int) -> None:
+        if partition in self._positions:
+            self._positions[partition] = offset
+
+    def pause(self, partition: int) -> None:
+        self._paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self._paused.discard(partition)
+        self.wake()
+
+    def wake(self) -> None:
+        self._wakeup.set()
+
+    async def rebalance(self) -> None:
+        """Give back what is more than our share, take what nobody alive has, up to it."""
+        self._checked_at = monotonic()
+        members = self._alive(self._group.name)
+        leases = self._leases()
+        mine = [partition for partition, member in enumerate(leases) if member == self._group.member]
+        lost = [partition for partition in self._positions if partition not in mine]
+        if lost:
+            await self._give_up(lost)
+        share = _share(len(leases), members, self._group.member)
+        if len(mine) > share:
+            await self._give_up(mine[share:])
+            await self._write_leases(mine[share:], None)
+            self._broker.wake(())
+        free = [
+            partition
+            for partition, member in enumerate(leases)
+            if member is None or (member not in members and member != self._group.member)
+        ]
+        wanted = [*mine[:share], *free[: max(0, share - len(mine))]]
+        fresh = [partition for partition in wanted if partition not in self._positions]
+        if fresh:
+            taken = await self._write_leases(fresh, self._group.member)
+            reach("partitions.taken")
+            self._positions.update(await self._group.assigned(taken))
+
+    def _leases(self) -> list[str | None]:
+        rows = self._file.database.read(
+            "SELECT partition, member FROM onward_lease WHERE group_name = ? AND topic = ?",
+            (self._group.name, self._topic_id),
+        )
+        held = {row[0]: row[1] for row in rows}
+        return [held.get(partition) for partition in range(len(self._lanes))]
+
+    async def _write_leases(self, partitions: list[int], member: str | None) -> list[int]:
+        """Write them all in one transaction; returns those that were still as we saw them."""
+        changed: list[int] = []
+        members = set(self._alive(self._group.name)) - {self._group.member}
+        async with self._file.database.transaction() as connection:
+            leases = self._leases_now(connection)
+            for partition in partitions:
+                if leases.get(partition) in members:
+                    continue
+                connection.execute(
+                    "INSERT OR REPLACE INTO onward_lease (group_name, topic, partition, member) VALUES (?, ?, ?, ?)",
+                    (self._group.name, self._topic_id, partition, member),
+                )
+                changed.append(partition)
+        return changed
+
+    def _leases_now(self, connection: apsw.Connection) -> dict[int, str | None]:
+        rows = connection.execute(
+            "SELECT partition, member FROM onward_lease WHERE group_name = ? AND topic = ?",
+            (self._group.name, self._topic_id),
+        ).fetchall()
+        return {row[0]: row[1] for row in rows}
+
+    async def _give_up(self, partitions: list[int]) -> None:
+        held = [partition for partition in partitions if partition in self._positions]
+        for partition in held:
+            del self._positions[partition]
+        if held:
+            await self._group.revoked(held)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._broker.left(self)
+        held = list(self._positions)
+        await self._give_up(held)
+        if held:
+            await self._write_leases(held, None)
+
+
+def _share(partitions: int, members: Sequence[str], member: str) -> int:
+    """How many partitions this member should hold; the first in order hold the remainder."""
+    count = max(1, len(members))
+    base, more = divmod(partitions, count)
+    place = members.index(member) if member in members else count - 1
+    return base + (place < more)
+
+
+def _finish(batch: Sequence[_Waiting], error: Exception | None) -> None:
+    for _, _, done in batch:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)

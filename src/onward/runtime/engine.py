@@ -1,0 +1,42 @@
+"""What one App holds open in a process: the file, its broker and store, its place among the neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onward.brokers.sqlite import SqliteBroker
+from onward.settings import Settings
+from onward.sqlite.database import Database
+from onward.sqlite.log import FileLog
+from onward.sqlite.neighbours import Neighbours
+from onward.stores.sqlite import SqliteStore
+
+
+@dataclass(slots=True)
+class Engine:
+    """Open broker and store of one service; `close` gives everything back. Belongs to one event loop."""
+
+    database: Database
+    broker: SqliteBroker
+    store: SqliteStore
+    neighbours: Neighbours
+
+    @classmethod
+    def open(cls, service: str, settings: Settings) -> Engine:
+        """Raises the StoreError that says why the file can't be used."""
+        database = Database.open(settings.database)
+        log = FileLog(database)
+        neighbours = Neighbours(database, service)
+        broker = SqliteBroker(log, neighbours.alive)
+        log.appended.append(neighbours.notify)
+        return cls(database, broker, SqliteStore(log, service), neighbours)
+
+    def join(self, groups: Sequence[str], topics: Sequence[str]) -> str:
+        """Become a member of these groups, woken when these topics grow; returns the member's id."""
+        return self.neighbours.join(groups, topics, self.broker.wake)
+
+    async def close(self) -> None:
+        await self.broker.close()
+        self.neighbours.leave()
+        self.database.close()

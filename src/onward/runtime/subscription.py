@@ -1,0 +1,163 @@
+"""One subscription at work: deliveries in, batches through the runner, until asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from onward.errors import ClaimLostError, InfrastructureError
+from onward.ports import Broker, Claim, Consumer, Delivery, Group, Store
+
+logger = logging.getLogger("onward.subscription")
+
+BATCH = 1000
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+REVIVE_EVERY_S = 1.0
+
+
+class Runner(Protocol):
+    """Runs what a delivery holds. Used by one subscription, one call at a time."""
+
+    def attach(self, claim: Claim) -> None:
+        """A partition is ours from now on."""
+        ...
+
+    async def handle(self, claim: Claim, delivery: Delivery) -> float | None:
+        """None when it was taken; else the seconds to wait before what is left is delivered again."""
+        ...
+
+    async def settle(self, partition: int) -> None:
+        """Finish what is in flight on a partition and write it down; what has not begun is dropped."""
+        ...
+
+    def forget(self, partition: int) -> None:
+        """Throw memory of a partition away: the claim is lost."""
+        ...
+
+    async def revive(self, claim: Claim) -> int:
+        """Run dead letters again that someone asked for; how many there were."""
+        ...
+
+    def check(self) -> None:
+        """Raise what went wrong in work that goes on beside the deliveries."""
+        ...
+
+
+class Subscription:
+    """The loop of one subscription in this process. `trouble` says why it stands still, "" when it does not."""
+
+    def __init__(
+        self, *, subscription_id: int, group: str, topic: str, member: str, broker: Broker, store: Store, runner: Runner
+    ) -> None:
+        self.topic = topic
+        self.group = group
+        self.trouble = ""
+        self.claims: dict[int, Claim] = {}
+        self._id = subscription_id
+        self._member = member
+        self._broker = broker
+        self._store = store
+        self._runner = runner
+        self._consumer: Consumer | None = None
+        self._stopping = False
+        self._waiting: asyncio.Future[Delivery] | None = None
+        self._resumes: set[asyncio.TimerHandle] = set()
+
+    def stop(self) -> None:
+        """Take no further delivery; `run` returns when the current one is settled."""
+        self._stopping = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def run(self) -> None:
+        """Work until `stop`. Broken infrastructure and lost claims are retried; anything else ends the loop."""
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping:
+            try:
+                await self._session()
+                pause_s = FIRST_PAUSE_S
+            except ClaimLostError as error:
+                logger.warning("claim lost: %s", error)
+            except InfrastructureError as error:
+                self.trouble = str(error)
+                logger.error("subscription %s on %s stands still: %s", self.group, self.topic, error)  # noqa: TRY400
+            if not self._stopping:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _session(self) -> None:
+        group = Group(self.group, self.topic, self._member, self._assigned, self._revoked)
+        consumer = self._consumer = await self._broker.consume(group)
+        healthy = False
+        try:
+            while not self._stopping:
+                delivery = await self._next(consumer)
+                self._runner.check()
+                if delivery is None:
+                    for claim in list(self.claims.values()):
+                        await self._runner.revive(claim)
+                    continue
+                await self._deliver(consumer, delivery)
+                if not healthy:
+                    healthy, self.trouble = True, ""
+            healthy = True
+        finally:
+            for handle in self._resumes:
+                handle.cancel()
+            self._resumes.clear()
+            if not healthy or self.trouble:
+                self._drop()
+            await consumer.close()
+
+    async def _next(self, consumer: Consumer) -> Delivery | None:
+        """The next delivery, or None when it is time to look after other things."""
+        self._waiting = asyncio.ensure_future(consumer.next(BATCH))
+        try:
+            async with asyncio.timeout(REVIVE_EVERY_S):
+                return await self._waiting
+        except TimeoutError:
+            return None
+        except asyncio.CancelledError:
+            if self._stopping and not _cancelling():
+                return None
+            raise
+        finally:
+            self._waiting = None
+
+    async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:
+        claim = self.claims[delivery.partition]
+        wait_s = await self._runner.handle(claim, delivery)
+        if wait_s is not None:
+            consumer.pause(delivery.partition)
+            consumer.seek(delivery.partition, claim.position.next)
+            handle = asyncio.get_running_loop().call_later(wait_s, consumer.resume, delivery.partition)
+            self._resumes = {each for each in self._resumes if not each.cancelled()} | {handle}
+
+    async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        claims = await self._store.claim(self._id, self.topic, partitions, self._member)
+        for claim in claims:
+            self.claims[claim.partition] = claim
+            self._runner.attach(claim)
+        return {claim.partition: claim.position.next for claim in claims}
+
+    async def _revoked(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            if partition in self.claims:
+                await self._runner.settle(partition)
+        held = [self.claims.pop(partition) for partition in partitions if partition in self.claims]
+        if held:
+            await self._store.release(held)
+
+    def _drop(self) -> None:
+        """What memory says may be wrong: claims are taken anew, and the unclean start stays counted."""
+        for partition in list(self.claims):
+            self._runner.forget(partition)
+        self.claims.clear()
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
