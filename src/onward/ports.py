@@ -84,10 +84,11 @@ class Group:
 class Consumer(Protocol):
     """One member of a group. Used by one task at a time."""
 
-    async def next(self, limit: int) -> Delivery:
-        """The next batch of one assigned, not paused partition; waits for one. Partitions take turns.
+    async def next(self, limit: int, wait_s: float) -> Delivery | None:
+        """The next batch of one assigned, not paused partition, or None if none came in time. Partitions take turns.
 
-        Assignment callbacks run inside this call. Raises InfrastructureError when the broker can't be read.
+        Gives other tasks their turn at least once. Assignment callbacks run inside this call. Raises
+        InfrastructureError when the broker can't be read.
         """
         ...
 
@@ -154,12 +155,13 @@ class Broker(Protocol):
 
 
 class HandlerEntry(NamedTuple):
-    """A handler as the store has it on record."""
+    """A handler as the store has it on record; `joined` is the first offset it is owed, per partition, if new."""
 
     name: str
     kind: str
     start: str
     types: tuple[str, ...]
+    joined: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class SubscriptionEntry:
     """What the store must know of a subscription before it hands out claims.
 
     `starts` has one offset per partition, used when the subscription is new to the store; `ordered` is False
-    where events may be done beyond a gap. `ends` are the log's ends: where a handler joins that asks for "now".
+    where events may be done beyond a gap.
     """
 
     name: str
@@ -175,7 +177,6 @@ class SubscriptionEntry:
     ordered: bool
     handlers: tuple[HandlerEntry, ...]
     starts: tuple[int, ...]
-    ends: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,20 +198,20 @@ class SqliteConsumer:
         self._checked_at = 0.0
         self._closed = False
 
-    async def next(self, limit: int) -> Delivery:
+    async def next(self, limit: int, wait_s: float) -> Delivery | None:
         await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
-        while True:
-            if monotonic() - self._checked_at >= POLL_S:
-                await self.rebalance()
-            self._wakeup.clear()
-            delivery = self._poll(limit)
-            if delivery is not None:
-                return delivery
-            try:
-                async with asyncio.timeout(POLL_S):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                self._checked_at = 0.0
+        if monotonic() - self._checked_at >= POLL_S:
+            await self.rebalance()
+        self._wakeup.clear()
+        delivery = self._poll(limit)
+        if delivery is not None:
+            return delivery
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wakeup.wait()
+        except TimeoutError:
+            return None
+        return self._poll(limit)
 
     def _poll(self, limit: int) -> Delivery | None:
         ends = self._file.database.read(

@@ -49,10 +49,8 @@ def _check_fields(cls: type) -> None:
         if isinstance(found, fields_of.CustomType):
             raise DeclarationError(
                 f"{cls.__qualname__} has the field {path} of type {found.cls.__qualname__}, which JSON "
-                f"can't carry. "
-                f"Use str, int, float, bool, Decimal, datetime, date, UUID, bytes, an Enum, a list, tuple, "
-                f"dict or "
-                f"set of these, a Struct or a dataclass."
+                f"can't carry. Use str, int, float, bool, Decimal, datetime, date, UUID, bytes, an Enum, a "
+                f"list, tuple, dict or set of these, a Struct or a dataclass."
             )
         if isinstance(found, fields_of.DictType) and _is_decimal(found.key_type):
             raise DeclarationError(

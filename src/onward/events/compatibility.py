@@ -57,8 +57,7 @@ def assert_compatible(cls: type, snapshot: Schema) -> None:
     if snapshot["type"] != found.type:
         raise IncompatibleChangeError(
             f"{cls.__qualname__} has type {found.type!r}, its snapshot {snapshot['type']!r}. Stored events "
-            f"would no "
-            f"longer be found: keep the type for good, and declare a second event for a new one."
+            f"would no longer be found: keep the type for good, and declare a second event for a new one."
         )
     if snapshot["version"] != found.version:
         decoder_for(registry(), found.type, snapshot["version"], cls)
@@ -68,10 +67,8 @@ def assert_compatible(cls: type, snapshot: Schema) -> None:
         listed = "\n".join(f"  {obstacle}" for obstacle in obstacles)
         raise IncompatibleChangeError(
             f"{cls.__qualname__} and the snapshot of version {found.version} can't read each other's "
-            f"events:\n"
-            f"{listed}\nGive new fields a default and keep old ones, or declare "
-            f"version={found.version + 1} with an "
-            f"@onward.upcast from version {found.version}.",
+            f"events:\n{listed}\nGive new fields a default and keep old ones, or declare "
+            f"version={found.version + 1} with an @onward.upcast from version {found.version}.",
             type=found.type,
             version=found.version,
             obstacles=obstacles,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -50,14 +50,12 @@ class EventMeta(msgspec.StructMeta):
         if type is msgspec.UNSET:
             raise DeclarationError(
                 f'{name} has no type. Write class {name}(Event, type="shop.order_placed", topic="orders"): '
-                f"the type "
-                f"is its name on the wire; or abstract=True if it is only a base for other events."
+                f"the type is its name on the wire; or abstract=True if it is only a base for other events."
             )
         if "topic" not in settled:
             raise DeclarationError(
                 f'{name} has no topic. Write class {name}(Event, type={type!r}, topic="orders"), or give '
-                f"topic= to an "
-                f"abstract base of it."
+                f"topic= to an abstract base of it."
             )
         _declare(cls, type, settled["topic"], settled.get("key"), version)
         return cls
@@ -81,6 +79,7 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
         )
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Event(msgspec.Struct, metaclass=EventMeta, abstract=True, frozen=True):
     """Something that happened, as immutable data.
 

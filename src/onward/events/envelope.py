@@ -104,16 +104,14 @@ def check_extensions(extensions: Mapping[str, str]) -> None:
     for name, value in extensions.items():
         if not _EXTENSION_NAME.fullmatch(name) or name in _OWN:
             raise EncodeError(
-                f"An event has an extension attribute named {name!r}. Nothing was published. Name it with "
-                f"1 to 20 "
-                f"of a-z and 0-9, and not as CloudEvents names an attribute of its own.",
+                f"An event has an extension attribute named {name!r}. Nothing was published. Name it with 1 "
+                f"to 20 of a-z and 0-9, and not as CloudEvents names an attribute of its own.",
                 extension=name,
             )
         if not _fits(value):
             raise EncodeError(
                 f"The extension attribute {name!r} is over {MAX_EXTENSION_BYTES} bytes, or has half a "
-                f"surrogate "
-                f"pair in it. Nothing was published. Put data into the event's fields.",
+                f"surrogate pair in it. Nothing was published. Put data into the event's fields.",
                 extension=name,
             )
 

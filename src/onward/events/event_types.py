@@ -82,8 +82,7 @@ def event_type(cls: type) -> EventType:
     except NameError as error:
         raise DeclarationError(
             f"{cls.__qualname__} has a field whose type names {error.name!r}, which is not to be found in "
-            f"module "
-            f"{cls.__module__}. Define or import that name at the top level of the module."
+            f"module {cls.__module__}. Define or import that name at the top level of the module."
         ) from error
     setattr(cls, _EVENT_TYPE, prepared)
     return prepared

@@ -48,8 +48,7 @@ def upcast(cls: type, *, from_version: int, to_version: int | None = None) -> Ca
         raise DeclarationError(
             f"@upcast({cls.__qualname__}, from_version={from_version}) leads to version {target}, and "
             f"{cls.__qualname__} is version {declaration.version}. from_version is 1 or more and below "
-            f"to_version, "
-            f"which is at most the version of the class."
+            f"to_version, which is at most the version of the class."
         )
 
     def declared(function: _F) -> _F:
@@ -81,9 +80,8 @@ def decoder_for(known: EventRegistry, type: str, version: int, target_cls: type)
     if version > target.version:
         raise UnknownVersionError(
             f"A message is {type} version {version}; {target_cls.__qualname__} here is version "
-            f"{target.version}. "
-            f"Deploy the consumers that know version {version} before its producers; nothing is lost "
-            f"meanwhile.",
+            f"{target.version}. Deploy the consumers that know version {version} before its producers; "
+            f"nothing is lost meanwhile.",
             type=type,
             version=version,
             known=target.version,
@@ -123,8 +121,7 @@ def _step(step: Upcaster, value: bytes) -> bytes:
         raise DecodeError(
             f"A {step.type} version {step.from_version} could not be read as version {step.to_version}: "
             f"{step.name} failed with {error!r}. Correct that function (it returns the new fields as a "
-            f"dict, or the "
-            f"new event), then retry the dead letter.",
+            f"dict, or the new event), then retry the dead letter.",
             type=step.type,
             version=step.from_version,
         ) from error
@@ -137,10 +134,15 @@ def _old_class(function: Callable[[Any], Any], new: Declaration, from_version: i
     if len(parameters) != 1 or inspect.iscoroutinefunction(function):
         raise DeclarationError(
             f"{name} can't be an upcaster. Write a plain function of one argument: the old fields as a "
-            f"dict, or the "
-            f"old event."
+            f"dict, or the old event."
         )
-    annotation = get_type_hints(function).get(parameters[0].name)
+    try:
+        annotation = get_type_hints(function).get(parameters[0].name)
+    except NameError as error:
+        raise DeclarationError(
+            f"{name} has an annotation that names {error.name!r}, which is not to be found in module "
+            f"{function.__module__}. Define or import that name at the top level of the module."
+        ) from error
     try:
         old = declaration_of(annotation)  # type: ignore[arg-type]
     except DeclarationError:

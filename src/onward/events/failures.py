@@ -18,8 +18,7 @@ def decode_error(event_type: EventType, value: bytes, error: Exception) -> Decod
     failure = DecodeError(
         f"A message is not the {event_type.type} version {event_type.version} that it claims to be: "
         f"{reason} at {path}. It becomes a dead letter with its bytes kept. Correct the producer, or the "
-        f"field's "
-        f"type in {event_type.cls.__qualname__}, then retry it. It begins: {_excerpt(value)}",
+        f"field's type in {event_type.cls.__qualname__}, then retry it. It begins: {_excerpt(value)}",
         type=event_type.type,
         version=event_type.version,
         path=path,

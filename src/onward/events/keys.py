@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import uuid
 from collections.abc import Callable
@@ -79,8 +78,7 @@ def _text(type_name: str, key: str, value: object) -> str | None:
     if key_bytes > MAX_KEY_BYTES:
         raise EncodeError(
             f"A {type_name} has a key of {key_bytes} bytes in its field {key!r}; {MAX_KEY_BYTES} is the "
-            f"most. "
-            f"Use a short identifier as the key; nothing was published.",
+            f"most. Use a short identifier as the key; nothing was published.",
             type=type_name,
             key=key,
         )
@@ -90,12 +88,10 @@ def _text(type_name: str, key: str, value: object) -> str | None:
 def _field_types(cls: Any) -> dict[str, Any]:
     """Python names of the fields of an event class, with their types as msgspec sees them or as annotated."""
     if is_pydantic(cls):
-        fields = getattr(cls, "__pydantic_fields__", {})
+        fields = cls.__pydantic_fields__
         return {name: field.annotation for name, field in fields.items()}
-    info = fields_of.type_info(cls)
-    if isinstance(info, (fields_of.StructType, fields_of.DataclassType)):
-        return {field.name: field.type for field in info.fields}
-    return {field.name: field.type for field in dataclasses.fields(cls)}  # pragma: no cover
+    info: Any = fields_of.type_info(cls)
+    return {field.name: field.type for field in info.fields}
 
 
 def _is_stable(found: Any, *, unknown_is_stable: bool) -> bool:

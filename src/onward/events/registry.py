@@ -28,8 +28,7 @@ class EventRegistry:
             raise DeclarationError(
                 f"{_origin(declaration.cls)} and {_origin(former)} both declare type={declaration.type!r}, "
                 f"version={declaration.version}. Give one of them another type, or another version= if its "
-                f"fields "
-                f"changed; if they are one class, import its module by one name only."
+                f"fields changed; if they are one class, import its module by one name only."
             )
         self._classes[place] = declaration.cls
 

@@ -19,6 +19,7 @@ from onward.policy import Retry
 from onward.ports import SyncTransaction, Transaction
 
 MAX_CONCURRENCY = 1000
+DEFAULT_CONCURRENCY = 10
 
 Start = str | datetime  # "now", "earliest", or an aware time
 
@@ -83,7 +84,7 @@ class Options:
     start: Start = "earliest"
     retry: Retry = Retry()
     fatal: tuple[type[BaseException], ...] = ()
-    concurrency: int = 10
+    concurrency: int = DEFAULT_CONCURRENCY
     alone: bool = False
 
 
@@ -210,7 +211,7 @@ def _check_options(where: str, options: Options, kind: HandlerKind) -> None:
             raise DeclarationError(f"{where}: start={start!r} has no time zone: add one, such as timezone.utc.")
     elif start not in ("now", "earliest"):
         raise DeclarationError(f"{where}: start is 'now', 'earliest' or an aware datetime, not {start!r}.")
-    if kind is not HandlerKind.PLAIN and options.concurrency != Options.concurrency:
+    if kind is not HandlerKind.PLAIN and options.concurrency != DEFAULT_CONCURRENCY:
         raise DeclarationError(
             f"{where} runs in its transaction, one event after the other: concurrency is for handlers without tx."
         )

@@ -92,6 +92,18 @@ class TransactionalRunner:
             records = records[done:]
         return None
 
+    def attach(self, claim: Claim) -> None:
+        """Nothing is kept per partition."""
+
+    async def settle(self, partition: int) -> None:
+        """Nothing is in flight between deliveries."""
+
+    def forget(self, partition: int) -> None:
+        """Nothing is kept per partition."""
+
+    def check(self) -> None:
+        """Nothing goes on beside the deliveries."""
+
     # ------------------------------------------------------------------------------------- all together
 
     async def _together(self, claim: Claim, records: list[Record]) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time
 
 from onward.brokers.sqlite import SqliteBroker
+from onward.ports import ServiceEntry
 from onward.settings import Settings
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.sqlite.neighbours import Neighbours
+from onward.sqlite.retention import prune
 from onward.stores.sqlite import SqliteStore
 
 
@@ -31,6 +35,15 @@ class Engine:
         broker = SqliteBroker(log, neighbours.alive)
         log.appended.append(neighbours.notify)
         return cls(database, broker, SqliteStore(log, service), neighbours)
+
+    async def prepare(self, service: ServiceEntry) -> list[int]:
+        """Tables, invariants and subscriptions of a service; the ids of the latter."""
+        return await self.store.open(service)
+
+    async def prune(self) -> None:
+        """Take one bounded step of retention after the other, until nothing is left that may go."""
+        while (await prune(self.database, time())).more:
+            await asyncio.sleep(0)
 
     def join(self, groups: Sequence[str], topics: Sequence[str]) -> str:
         """Become a member of these groups, woken when these topics grow; returns the member's id."""

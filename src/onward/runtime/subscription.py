@@ -15,7 +15,7 @@ logger = logging.getLogger("onward.subscription")
 BATCH = 1000
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-REVIVE_EVERY_S = 1.0
+WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things, its stop among them
 
 
 class Runner(Protocol):
@@ -63,14 +63,11 @@ class Subscription:
         self._runner = runner
         self._consumer: Consumer | None = None
         self._stopping = False
-        self._waiting: asyncio.Future[Delivery] | None = None
         self._resumes: set[asyncio.TimerHandle] = set()
 
     def stop(self) -> None:
-        """Take no further delivery; `run` returns when the current one is settled."""
+        """Take no further delivery; `run` returns when the current one is settled, idle within WAIT_S."""
         self._stopping = True
-        if self._waiting is not None:
-            self._waiting.cancel()
 
     async def run(self) -> None:
         """Work until `stop`. Broken infrastructure and lost claims are retried; anything else ends the loop."""
@@ -94,13 +91,13 @@ class Subscription:
         healthy = False
         try:
             while not self._stopping:
-                delivery = await self._next(consumer)
+                delivery = await consumer.next(BATCH, WAIT_S)
                 self._runner.check()
                 if delivery is None:
                     for claim in list(self.claims.values()):
                         await self._runner.revive(claim)
-                    continue
-                await self._deliver(consumer, delivery)
+                else:
+                    await self._deliver(consumer, delivery)
                 if not healthy:
                     healthy, self.trouble = True, ""
             healthy = True
@@ -111,21 +108,6 @@ class Subscription:
             if not healthy or self.trouble:
                 self._drop()
             await consumer.close()
-
-    async def _next(self, consumer: Consumer) -> Delivery | None:
-        """The next delivery, or None when it is time to look after other things."""
-        self._waiting = asyncio.ensure_future(consumer.next(BATCH))
-        try:
-            async with asyncio.timeout(REVIVE_EVERY_S):
-                return await self._waiting
-        except TimeoutError:
-            return None
-        except asyncio.CancelledError:
-            if self._stopping and not _cancelling():
-                return None
-            raise
-        finally:
-            self._waiting = None
 
     async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:
         claim = self.claims[delivery.partition]
@@ -157,7 +139,3 @@ class Subscription:
             self._runner.forget(partition)
         self.claims.clear()
 
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

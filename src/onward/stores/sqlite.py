@@ -80,7 +80,7 @@ class SqliteStore:
             [(subscription, partition, start, start) for partition, start in enumerate(entry.starts)],
         )
         for handler in entry.handlers:
-            _add_handler(connection, subscription, handler, entry.starts)
+            _add_handler(connection, subscription, handler)
         return subscription
 
     def _compare(self, connection: apsw.Connection, service: str, subscription: int, entry: SubscriptionEntry) -> None:
@@ -100,7 +100,7 @@ class SqliteStore:
                         f" {entry.topic!r} with start={handler.start!r}, but the others are past that. Give it"
                         " start='now', or alone=True for a position of its own. Nothing was handled."
                     )
-                _add_handler(connection, subscription, handler, entry.ends)
+                _add_handler(connection, subscription, handler)
             elif before != (handler.kind, handler.start):
                 raise RegistrationError(
                     f"Handler {handler.name!r} of service {service!r} is on record as {before[0]}, start={before[1]},"
@@ -179,12 +179,10 @@ class SqliteStore:
         """The file is closed by who opened it."""
 
 
-def _add_handler(
-    connection: apsw.Connection, subscription: int, handler: HandlerEntry, joined: Sequence[int]
-) -> None:
+def _add_handler(connection: apsw.Connection, subscription: int, handler: HandlerEntry) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO onward_handler (subscription, name, kind, start, types, joined) VALUES (?, ?, ?, ?, ?, ?)",
-        (subscription, handler.name, handler.kind, handler.start, json.dumps(handler.types), json.dumps(list(joined))),
+        (subscription, handler.name, handler.kind, handler.start, json.dumps(handler.types), json.dumps(handler.joined)),
     )
 
 

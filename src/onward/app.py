@@ -1,0 +1,178 @@
+"""An App is one service: its handlers, its settings, and the one place where its parts are put together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from onward.errors import DeclarationError
+from onward.outgoing import encode
+from onward.pipeline.handlers import Handler, Options, Start, read_handler
+from onward.pipeline.invocation import Middleware
+from onward.policy import Retry
+from onward.ports import Transaction
+from onward.runtime.engine import Engine
+from onward.runtime.resources import Resource, check_resources
+from onward.runtime.service import Service, ServicePlan
+from onward.settings import Settings, resolve
+from onward.topics import Topic
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+RESERVED_NAMES = ("transactional",)
+
+
+class App:
+    """One service: one name, one store, its own consumer groups.
+
+    broker, store: addresses such as "sqlite:///./shop.db"; ONWARD_<NAME>_STORE and ONWARD_STORE are stronger.
+    resources:     async generator functions, injected into handlers by the type they yield or by their name.
+    middleware:    `async def m(event, ctx, call_next)` around every handler call, the first outermost.
+    schema:        SQL that creates the service's tables; runs at every start, so write CREATE TABLE IF NOT EXISTS.
+    topics:        Topic declarations, where an event's topic needs more than its name.
+
+    Belongs to one event loop once it is used. Raises DeclarationError at declaration, before any connection.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        broker: str | None = None,
+        store: str | None = None,
+        resources: Sequence[Resource] = (),
+        middleware: Sequence[Middleware] = (),
+        schema: str | Sequence[str] = (),
+        topics: Sequence[Topic] = (),
+    ) -> None:
+        if not name or len(name) > 100 or not name.replace("-", "").replace("_", "").isalnum():
+            raise DeclarationError(f"App({name!r}): a service's name is 1 to 100 letters, digits, '-' or '_'.")
+        check_resources(resources)
+        self.name = name
+        self.handlers: list[Handler] = []
+        self.topics = tuple(topics)
+        self.resources = tuple(resources)
+        self.middleware = tuple(middleware)
+        self.schema = (schema,) if isinstance(schema, str) and schema else tuple(schema)
+        self.invariants: dict[str, str] = {}
+        self._broker = broker
+        self._store = store
+        self._engine: Engine | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """Where broker and store are, by the environment of this moment. Raises SettingError."""
+        return resolve(self.name, broker=self._broker, store=self._store)
+
+    def on(
+        self,
+        *events: type,
+        name: str | None = None,
+        start: Start = "earliest",
+        retry: Retry | None = None,
+        fatal: Iterable[type[BaseException]] = (),
+        concurrency: int = 10,
+        alone: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Declare a handler; the function comes back as it was, so that a test can call it.
+
+        name:        its identity in the store; by default the function's name.
+        start:       where a new handler begins: "earliest" that is kept, "now", or an aware datetime.
+        retry:       how often and how far apart a failing event is tried; by default five times in a few seconds.
+        fatal:       exceptions that no retry mends: the event is a dead letter at once.
+        concurrency: events at once, over all keys, in one process; for handlers without a transaction.
+        alone:       a position of its own, so that its pace and failures don't touch the others'.
+        """
+
+        def declare(function: Function) -> Function:
+            options = Options(name, start, retry or Retry(), tuple(fatal), concurrency, alone)
+            handler = read_handler(function, events, options)
+            if any(handler.name == each.name for each in self.handlers) or handler.name in RESERVED_NAMES:
+                raise DeclarationError(
+                    f"Service {self.name!r} can't have another handler called {handler.name!r}: the name is the"
+                    " handler's identity in the store. Rename the function, or give it name='…'."
+                )
+            self.handlers.append(handler)
+            return function
+
+        return declare
+
+    def invariant(self, name: str, sql: str) -> None:
+        """Say what must always hold: a query that returns one row for each violation. The audit runs it."""
+        if not sql.lstrip().upper().startswith(("SELECT", "WITH")):
+            raise DeclarationError(f"Invariant {name!r} is a SELECT that returns one row for each violation.")
+        if name in self.invariants:
+            raise DeclarationError(f"Service {self.name!r} has an invariant called {name!r} already.")
+        self.invariants[name] = sql
+
+    @property
+    def plan(self) -> ServicePlan:
+        """What the service is, for whoever runs it."""
+        return ServicePlan(
+            name=self.name,
+            handlers=tuple(self.handlers),
+            topics=self.topics,
+            resources=self.resources,
+            middleware=self.middleware,
+            schema=self.schema,
+            invariants=dict(self.invariants),
+        )
+
+    async def publish(self, *events: object) -> None:
+        """Publish events, all or none; they are durable when this returns. In order per key.
+
+        Raises EncodeError, BacklogFullError and InfrastructureError, after which nothing was published.
+        """
+        outgoing = [encode(event) for event in events]
+        if outgoing:
+            engine = await self._opened()
+            await engine.broker.publish(outgoing, self.name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction on the service's store: statements and `tx.publish(…)` commit together at the block's end."""
+        engine = await self._opened()
+        async with engine.store.unit() as unit:
+            yield unit.tx
+            unit.commit(None, None)
+
+    @asynccontextmanager
+    async def lifespan(self, _web: object = None, *, consume: bool = True) -> AsyncIterator[Service | None]:
+        """Open the app for as long as the block runs; with `consume=False` only to publish.
+
+        For a web framework: `Starlette(lifespan=app.lifespan)`, or `functools.partial(app.lifespan, consume=False)`.
+        """
+        if not consume:
+            await self._opened()
+            try:
+                yield None
+            finally:
+                await self.close()
+            return
+        service = Service(self.plan, self.settings)
+        await service.start()
+        self._engine = service.engine
+        try:
+            yield service
+        finally:
+            self._engine = None
+            await service.stop()
+
+    async def close(self) -> None:
+        """Close what `publish` and `transaction` opened. Safe to repeat."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+
+    async def _opened(self) -> Engine:
+        if self._engine is None:
+            async with self._opening:
+                if self._engine is None:
+                    engine = Engine.open(self.name, self.settings)
+                    try:
+                        await engine.prepare(self.plan.entry())
+                    except BaseException:
+                        await engine.close()
+                        raise
+                    self._engine = engine
+        return self._engine
