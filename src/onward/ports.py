@@ -130,8 +130,11 @@ class Log(Protocol):
 class Broker(Protocol):
     """Carries records. Durable brokers return from `publish` only when the records will survive a power cut."""
 
-    capabilities: Capabilities
-    log: Log
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def log(self) -> Log: ...
 
     async def open(self, topics: Iterable[Topic]) -> None:
         """Create what is missing; raise RegistrationError where a topic exists with other partitions."""
@@ -261,8 +264,11 @@ class Settlement:
 class Result(Protocol):
     """What a statement gave: `rows` of tuples, and `rowcount`, the rows it changed."""
 
-    rows: list[tuple[Any, ...]]
-    rowcount: int
+    @property
+    def rows(self) -> list[tuple[Any, ...]]: ...
+
+    @property
+    def rowcount(self) -> int: ...
 
     def one(self) -> tuple[Any, ...]:
         """The only row; raises TransactionError when there are none or several."""
@@ -312,9 +318,16 @@ class SyncTransaction(Protocol):
 class Unit(Protocol):
     """One open store transaction under the pipeline's control. Leaving without `commit` rolls back."""
 
-    tx: Transaction
-    sync_tx: SyncTransaction
-    outputs: list[Outgoing]  # published through tx so far; truncated by a rolled-back mark
+    @property
+    def tx(self) -> Transaction: ...
+
+    @property
+    def sync_tx(self) -> SyncTransaction: ...
+
+    @property
+    def outputs(self) -> list[Outgoing]:
+        """What was published so far, to be added to; shortened by `undo`."""
+        ...
 
     def mark(self) -> None:
         """Open a savepoint; marks nest, at most 3 deep."""
@@ -353,7 +366,8 @@ class Unit(Protocol):
 class Store(Protocol):
     """Keeps effects, accounts, attempts and dead letters, all in one transaction."""
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     async def open(self, service: ServiceEntry) -> list[int]:
         """Make the store ready for a service and return its subscriptions' ids, in order.

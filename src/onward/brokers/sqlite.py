@@ -14,6 +14,7 @@ from onward.errors import InfrastructureError, OnwardError, RegistrationError
 from onward.events import Envelope
 from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
 from onward.sqlite.failures import translate
+from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog, read
 from onward.sqlite.times import from_micros
 from onward.telemetry.failpoints import reach
@@ -59,11 +60,14 @@ class SqliteLog:
         return read(self._file.database.reader, stored.lanes[partition], offset, limit) if stored else []
 
     def bounds(self, topic: str) -> list[tuple[int, int]]:
-        return [(row[0], row[1]) for row in self._file.database.read(
-            "SELECT first_offset, next_offset FROM onward_lane WHERE topic ="
-            " (SELECT id FROM onward_topic WHERE name = ?) ORDER BY partition",
-            (topic,),
-        )]
+        return [
+            (row[0], row[1])
+            for row in self._file.database.read(
+                "SELECT first_offset, next_offset FROM onward_lane WHERE topic ="
+                " (SELECT id FROM onward_topic WHERE name = ?) ORDER BY partition",
+                (topic,),
+            )
+        ]
 
     def topics(self) -> list[Topic]:
         rows = self._file.database.read(
@@ -295,10 +299,11 @@ class SqliteConsumer:
         return changed
 
     def _leases_now(self, connection: apsw.Connection) -> dict[int, str | None]:
-        rows = connection.execute(
+        rows = fetch(
+            connection,
             "SELECT partition, member FROM onward_lease WHERE group_name = ? AND topic = ?",
             (self._group.name, self._topic_id),
-        ).fetchall()
+        )
         return {row[0]: row[1] for row in rows}
 
     async def _give_up(self, partitions: list[int]) -> None:

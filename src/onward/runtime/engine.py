@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
@@ -42,8 +41,9 @@ class Engine:
 
     async def prune(self) -> None:
         """Take one bounded step of retention after the other, until nothing is left that may go."""
-        while (await prune(self.database, time())).more:
-            await asyncio.sleep(0)
+        more = True
+        while more:
+            more = (await prune(self.database, time())).more
 
     def join(self, groups: Sequence[str], topics: Sequence[str]) -> str:
         """Become a member of these groups, woken when these topics grow; returns the member's id."""

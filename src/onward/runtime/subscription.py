@@ -80,7 +80,7 @@ class Subscription:
                 logger.warning("claim lost: %s", error)
             except InfrastructureError as error:
                 self.trouble = str(error)
-                logger.error("subscription %s on %s stands still: %s", self.group, self.topic, error)  # noqa: TRY400
+                logger.error("subscription %s on %s stands still: %s", self.group, self.topic, error)
             if not self._stopping:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -138,4 +138,3 @@ class Subscription:
         for partition in list(self.claims):
             self._runner.forget(partition)
         self.claims.clear()
-

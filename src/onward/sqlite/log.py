@@ -7,10 +7,9 @@ reused rowid; `pos` packs lane and offset into the rowid, so that one B-tree hol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
-from time import time, time_ns
+from time import time_ns
 from typing import Any
 
 import apsw
@@ -18,9 +17,11 @@ import apsw
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
-from onward.ports import Outgoing, Record, WireType
+from onward.ports import Outgoing, Record
 from onward.sqlite.database import Database
-from onward.topics import Retention, Topic
+from onward.sqlite.fetch import fetch
+from onward.sqlite.names import Names, StoredTopic
+from onward.topics import Topic
 
 LANE_SHIFT = 40  # 2**40 events per partition, 2**22 partitions per file
 OFFSET_MASK = (1 << LANE_SHIFT) - 1
@@ -31,122 +32,8 @@ _SELECT = (
     "SELECT pos & 1099511627775, kind, value, key, id, source, time, extra FROM onward_log"
     " WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT ?"
 )
-_INSERT = (
-    "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_INSERT = "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _value_of = itemgetter(2)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTopic:
-    """A topic's row and its lanes, by partition."""
-
-    id: int
-    topic: Topic
-    lanes: tuple[int, ...]
-
-
-class Names:
-    """Topics, event types and sources as small integers; looked up once, then remembered.
-
-    What was created in a transaction that rolled back is not there: `forget` after every rollback.
-    """
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self.forget()
-
-    def forget(self) -> None:
-        self._topics: dict[str, StoredTopic] = {}
-        self._kinds: dict[tuple[str, int], int] = {}
-        self._wire_types: dict[int, WireType] = {0: WireType("", 1)}
-        self._sources: dict[str, int] = {}
-        self._source_names: dict[int, str] = {}
-
-    def topic(self, name: str) -> StoredTopic | None:
-        found = self._topics.get(name)
-        if found is not None:
-            return found
-        row = self._connection.execute(
-            "SELECT id, partitions, keep_age_s, keep_bytes, backlog_bytes FROM onward_topic WHERE name = ?",
-            (name,),
-        ).fetchone()
-        if row is None:
-            return None
-        lanes = self._connection.execute(
-            "SELECT id FROM onward_lane WHERE topic = ? ORDER BY partition", (row[0],)
-        ).fetchall()
-        found = StoredTopic(
-            row[0], Topic(name, row[1], Retention(*row[2:])), tuple(lane for (lane,) in lanes)
-        )
-        self._topics[name] = found
-        return found
-
-    def create_topic(self, topic: Topic) -> StoredTopic:
-        """Create it in the open transaction, or return what is there."""
-        found = self.topic(topic.name)
-        if found is not None:
-            return found
-        kept = topic.retention
-        self._connection.execute(
-            "INSERT INTO onward_topic (name, partitions, keep_age_s, keep_bytes, backlog_bytes, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (topic.name, topic.partitions, kept.age_s, kept.bytes, kept.backlog_bytes, time()),
-        )
-        topic_id = self._connection.last_insert_rowid()
-        self._connection.executemany(
-            "INSERT INTO onward_lane (topic, partition) VALUES (?, ?)",
-            [(topic_id, partition) for partition in range(topic.partitions)],
-        )
-        created = self.topic(topic.name)
-        assert created is not None
-        return created
-
-    def kind(self, event_type: str, version: int) -> int:
-        """The number of a wire type, created in the open transaction if need be. "" is 0."""
-        if not event_type:
-            return 0
-        found = self._kinds.get((event_type, version))
-        if found is None:
-            self._connection.execute(
-                "INSERT INTO onward_kind (type, version) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (event_type, version),
-            )
-            ((found,),) = self._connection.execute(
-                "SELECT id FROM onward_kind WHERE type = ? AND version = ?", (event_type, version)
-            ).fetchall()
-            self._kinds[event_type, version] = found
-        return found
-
-    def wire_type(self, kind: int) -> WireType:
-        found = self._wire_types.get(kind)
-        if found is None:
-            ((event_type, version),) = self._connection.execute(
-                "SELECT type, version FROM onward_kind WHERE id = ?", (kind,)
-            ).fetchall()
-            found = self._wire_types[kind] = WireType(event_type, version)
-        return found
-
-    def source(self, name: str) -> int:
-        found = self._sources.get(name)
-        if found is None:
-            self._connection.execute(
-                "INSERT INTO onward_source (name) VALUES (?) ON CONFLICT DO NOTHING", (name,)
-            )
-            ((found,),) = self._connection.execute(
-                "SELECT id FROM onward_source WHERE name = ?", (name,)
-            ).fetchall()
-            self._sources[name] = found
-        return found
-
-    def source_name(self, source: int) -> str:
-        found = self._source_names.get(source)
-        if found is None:
-            ((found,),) = self._connection.execute(
-                "SELECT name FROM onward_source WHERE id = ?", (source,)
-            ).fetchall()
-            self._source_names[source] = found
-        return found
 
 
 class FileLog:
@@ -194,10 +81,11 @@ class FileLog:
     def _append_topic(self, name: str, events: list[Outgoing], own_source: int, micros: int) -> None:
         names = self.names
         stored = names.topic(name) or names.create_topic(Topic(name))
-        lanes = self._connection.execute(
+        lanes = fetch(
+            self._connection,
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",
             (stored.id,),
-        ).fetchall()
+        )
         adds = sum(map(len, filter(None, map(itemgetter(3), events))))
         self._refuse_when_full(stored, sum(size for _, size in lanes), adds)
         partitions = self._partitions(events, len(lanes))

@@ -13,6 +13,7 @@ from onward.errors import RegistrationError, StoreCorruptError
 from onward.ledger import IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
 from onward.sqlite.failures import translate
+from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
@@ -57,10 +58,12 @@ class SqliteStore:
     def _register(self, connection: apsw.Connection, service: str, entry: SubscriptionEntry) -> int:
         topic = self._names.topic(entry.topic)
         assert topic is not None, "the broker opens topics before the store registers subscriptions"
-        row = connection.execute(
+        found = fetch(
+            connection,
             "SELECT id, retired_at FROM onward_subscription WHERE service = ? AND name = ? AND topic = ?",
             (service, entry.name, topic.id),
-        ).fetchone()
+        )
+        row = found[0] if found else None
         if row is not None and row[1] is None:
             self._compare(connection, service, row[0], entry)
             return int(row[0])
@@ -71,7 +74,8 @@ class SqliteStore:
             subscription = int(row[0])
         else:
             connection.execute(
-                "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at)"
+                " VALUES (?, ?, ?, ?, ?)",
                 (service, entry.name, topic.id, entry.ordered, time()),
             )
             subscription = connection.last_insert_rowid()
@@ -87,8 +91,8 @@ class SqliteStore:
         """A known subscription: handlers that joined are noted from where it stands, changed ones are refused."""
         recorded = {
             name: (kind, start)
-            for name, kind, start in connection.execute(
-                "SELECT name, kind, start FROM onward_handler WHERE subscription = ?", (subscription,)
+            for name, kind, start in fetch(
+                connection, "SELECT name, kind, start FROM onward_handler WHERE subscription = ?", (subscription,)
             )
         }
         for handler in entry.handlers:
@@ -118,12 +122,13 @@ class SqliteStore:
     def _refuse_unknown(self, connection: apsw.Connection, service: ServiceEntry) -> None:
         """A subscription on record that the code lacks would silently stand still."""
         here = {(entry.name, entry.topic) for entry in service.subscriptions}
-        rows = connection.execute(
+        rows = fetch(
+            connection,
             "SELECT s.name, t.name FROM onward_subscription s JOIN onward_topic t ON t.id = s.topic"
             " WHERE s.service = ? AND s.retired_at IS NULL AND EXISTS"
             " (SELECT 1 FROM onward_handler h WHERE h.subscription = s.id)",
             (service.name,),
-        ).fetchall()
+        )
         for name, topic in rows:
             if (name, topic) not in here and service.subscriptions:
                 raise _missing(service.name, name, topic)
@@ -137,14 +142,17 @@ class SqliteStore:
 
     def _claim(self, connection: apsw.Connection, subscription: int, topic: str, partition: int, member: str) -> Claim:
         token = urandom(16)
-        row = connection.execute(
+        row = fetch(
+            connection,
             "UPDATE onward_account SET token = ?, owner = ?, revision = revision + 1, unclean = unclean + 1"
             " WHERE subscription = ? AND partition = ?"
             " RETURNING revision, start_offset, next_offset, beyond, unclean, suspect_until",
             (token, member, subscription, partition),
-        ).fetchall()
+        )
         if not row:
-            raise StoreCorruptError(f"Partition {partition} of {topic!r} has no account in subscription {subscription}.")
+            raise StoreCorruptError(
+                f"Partition {partition} of {topic!r} has no account in subscription {subscription}."
+            )
         revision, start, next_offset, beyond, unclean, suspect_until = row[0]
         try:
             position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
@@ -154,17 +162,26 @@ class SqliteStore:
                 " Run `onward audit`, and restore a backup or mend the row.",
             ) from error
         return Claim(
-            subscription, topic, partition, token, revision, self._folded(connection, subscription, partition, position),
-            unclean - 1, suspect_until, _attempts(connection, subscription, partition),
+            subscription,
+            topic,
+            partition,
+            token,
+            revision,
+            self._folded(connection, subscription, partition, position),
+            unclean - 1,
+            suspect_until,
+            _attempts(connection, subscription, partition),
             _joined(connection, subscription, partition),
         )
 
     @staticmethod
     def _folded(connection: apsw.Connection, subscription: int, partition: int, position: Position) -> Position:
         """Marks that a plain handler wrote in its own transaction, added to the position."""
-        marks = connection.execute(
-            "SELECT offset FROM onward_done WHERE subscription = ? AND partition = ?", (subscription, partition)
-        ).fetchall()
+        marks = fetch(
+            connection,
+            "SELECT offset FROM onward_done WHERE subscription = ? AND partition = ?",
+            (subscription, partition),
+        )
         return position.finish([offset for (offset,) in marks if not position.done(offset)])
 
     async def release(self, claims: Sequence[Claim]) -> None:
@@ -181,22 +198,31 @@ class SqliteStore:
 
 def _add_handler(connection: apsw.Connection, subscription: int, handler: HandlerEntry) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO onward_handler (subscription, name, kind, start, types, joined) VALUES (?, ?, ?, ?, ?, ?)",
-        (subscription, handler.name, handler.kind, handler.start, json.dumps(handler.types), json.dumps(handler.joined)),
+        "INSERT OR REPLACE INTO onward_handler (subscription, name, kind, start, types, joined)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            subscription,
+            handler.name,
+            handler.kind,
+            handler.start,
+            json.dumps(handler.types),
+            json.dumps(handler.joined),
+        ),
     )
 
 
 def _attempts(connection: apsw.Connection, subscription: int, partition: int) -> dict[tuple[int, str], Attempt]:
-    rows = connection.execute(
+    rows = fetch(
+        connection,
         "SELECT offset, handler, attempts, error, fingerprint, first_at, last_at FROM onward_attempt"
         " WHERE subscription = ? AND partition = ?",
         (subscription, partition),
-    ).fetchall()
+    )
     return {(row[0], row[1]): Attempt(*row[2:]) for row in rows}
 
 
 def _joined(connection: apsw.Connection, subscription: int, partition: int) -> dict[str, int]:
-    rows = connection.execute("SELECT name, joined FROM onward_handler WHERE subscription = ?", (subscription,)).fetchall()
+    rows = connection.execute("SELECT name, joined FROM onward_handler WHERE subscription = ?", (subscription,))
     return {name: json.loads(joined)[partition] for name, joined in rows}
 
 
@@ -207,5 +233,3 @@ def _missing(service: str, name: str, topic: str) -> RegistrationError:
         f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}`. Nothing was"
         " handled."
     )
-
-

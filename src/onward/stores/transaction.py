@@ -9,9 +9,9 @@ from typing import Any
 import apsw
 
 from onward.errors import StoreError, TransactionError
+from onward.outgoing import encode as encode_event
 from onward.ports import Outgoing
 from onward.sqlite.failures import translate
-from onward.outgoing import encode as encode_event
 
 _FORBIDDEN = {
     apsw.SQLITE_TRANSACTION: "begin, commit or roll back",

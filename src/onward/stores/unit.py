@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import time
 from types import TracebackType
+from typing import Any
 
 import apsw
 import msgspec
@@ -14,6 +15,7 @@ from onward.events import Envelope
 from onward.ports import Claim, DeadLetter, Outgoing, Retried, Settlement
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
+from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 from onward.telemetry.failpoints import reach
@@ -93,7 +95,7 @@ class SqliteUnit:
         self._marks.pop()
 
     def retrying(self, claim: Claim) -> list[Retried]:
-        rows = self._database.writer.execute(_RETRYING, (claim.subscription, claim.partition)).fetchall()
+        rows = fetch(self._database.writer, _RETRYING, (claim.subscription, claim.partition))
         return [_retried(claim, row) for row in rows]
 
     def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
@@ -137,7 +139,16 @@ class SqliteUnit:
         where = (claim.subscription, claim.partition)
         writer.execute(
             _MOVE,
-            (done.position.next, beyond, now, done.clears_unclean, done.suspect_until, *where, claim.token, claim.revision),
+            (
+                done.position.next,
+                beyond,
+                now,
+                done.clears_unclean,
+                done.suspect_until,
+                *where,
+                claim.token,
+                claim.revision,
+            ),
         )
         if writer.changes() != 1:
             raise ClaimLostError(
@@ -221,25 +232,21 @@ def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple
     )
 
 
-def _retried(claim: Claim, row: tuple[object, ...]) -> Retried:
+def _retried(claim: Claim, row: tuple[Any, ...]) -> Retried:
     letter_id, offset, handler, cause, error, detail, mark, attempts, first_at, *event = row
     event_id, event_type, version, source, micros, key, extra, value = event
-    envelope = msgspec.convert(
-        {
-            "id": event_id,
-            "source": source,
-            "type": event_type,
-            "version": version,
-            "topic": claim.topic,
-            "partition": claim.partition,
-            "offset": offset,
-            "key": key,
-            "time": from_micros(micros),  # type: ignore[arg-type]
-            "extensions": msgspec.json.decode(extra) if isinstance(extra, bytes) else {},
-        },
-        Envelope,
+    envelope = Envelope(
+        id=event_id,
+        source=source,
+        type=event_type,
+        version=version,
+        topic=claim.topic,
+        partition=claim.partition,
+        offset=offset,
+        key=key,
+        time=from_micros(micros),
+        extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
     )
-    letter = DeadLetter(
-        offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value  # type: ignore[arg-type]
+    return Retried(
+        letter_id, DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value)
     )
-    return Retried(letter_id, letter)  # type: ignore[arg-type]
