@@ -1,0 +1,56 @@
+"""The services that the kill tests run: every effect is a plain insert, so that a second one would show."""
+
+from onward import App, Context, Event, Retry, Transaction
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS effect (place INTEGER PRIMARY KEY, handler TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL)
+"""
+INSERT = "INSERT INTO effect (handler, key, n) VALUES (:handler, :key, :n)"
+
+
+class Paid(Event, type="bank.paid", topic="payments", key="account"):
+    account: str
+    n: int
+
+
+class Booked(Event, type="bank.booked", topic="bookings", key="account"):
+    account: str
+    n: int
+
+
+class Stumble(Exception):
+    """Raised at the first attempt only."""
+
+
+direct = App("direct", schema=TABLES)
+careful = App("careful", schema=TABLES)
+plain = App("plain", schema=TABLES)
+
+
+@direct.on(Paid)
+async def book(paid: Paid, tx: Transaction) -> Booked:
+    await tx.execute(INSERT, handler="book", key=paid.account, n=paid.n)
+    return Booked(account=paid.account, n=paid.n)
+
+
+@direct.on(Booked)
+async def confirm(booked: Booked, tx: Transaction) -> None:
+    await tx.execute(INSERT, handler="confirm", key=booked.account, n=booked.n)
+
+
+@careful.on(Paid, retry=Retry(first_s=0.01))
+async def review(paid: Paid, tx: Transaction, ctx: Context) -> None:
+    await tx.execute(INSERT, handler="review", key=paid.account, n=paid.n)
+    if paid.n % 40 == 0 and ctx.attempt == 1:
+        raise Stumble
+
+
+@plain.on(Paid, concurrency=8)
+async def notify(paid: Paid, ctx: Context) -> None:
+    async with ctx.transaction() as tx:
+        await tx.execute(INSERT, handler="notify", key=paid.account, n=paid.n)
+
+
+@plain.on(Paid, concurrency=8)
+async def forward(paid: Paid) -> Booked | None:
+    return Booked(account=f"forwarded-{paid.account}", n=paid.n) if paid.n % 10 == 0 else None
