@@ -1,0 +1,134 @@
+"""Runs the bank under `onward run`, kills it, and counts effects through a connection that knows only its own table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+ROOT = Path(__file__).parents[3]
+PATIENCE_S = 60.0
+PUBLISHER = """
+import asyncio, sys
+from tests.integration.kills.bank import Paid, direct
+async def main(first, last, acknowledged):
+    with open(acknowledged, "a") as file:
+        for n in range(first, last, 20):
+            events = [Paid(account=f"account-{each % 7}", n=each) for each in range(n, min(n + 20, last))]
+            await direct.publish(*events)
+            file.write("".join(f"{event.n}\\n" for event in events))
+            file.flush()
+    await direct.close()
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+"""
+
+
+class Stage:
+    """One database in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "bank.db"
+        self.acknowledged = folder / "acknowledged"
+        self.points = folder / "points"
+        self.points.mkdir()
+
+    def environment(self, failpoint: str = "") -> dict[str, str]:
+        return {
+            **os.environ,
+            "ONWARD_STORE": f"sqlite:///{self.database}",
+            "ONWARD_FAILPOINT": failpoint,
+            "ONWARD_FAILPOINT_DIR": str(self.points),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def publish(self, first: int, last: int, failpoint: str = "") -> int:
+        """Publish in a process of its own; its exit code, negative when it was killed."""
+        return subprocess.run(
+            [sys.executable, "-c", PUBLISHER, str(first), str(last), str(self.acknowledged)],
+            env=self.environment(failpoint),
+            cwd=ROOT,
+            timeout=PATIENCE_S,
+            check=False,
+        ).returncode
+
+    @contextmanager
+    def running(self, *services: str, workers: int = 1, failpoint: str = "") -> Iterator[subprocess.Popen[bytes]]:
+        """`onward run` with these services of the bank; SIGTERM at the end, and it must exit with 0."""
+        targets = [f"tests.integration.kills.bank:{service}" for service in services]
+        with (self.folder / "run.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "onward", "run", *targets, "--workers", str(workers)],
+                env=self.environment(failpoint),
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                yield process
+                process.send_signal(signal.SIGTERM)
+                code = process.wait(PATIENCE_S)
+                assert code == 0, f"onward run ended with {code}:\n{self.log()}"
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+    def log(self) -> str:
+        return (self.folder / "run.log").read_text(errors="replace")[-6000:]
+
+    def members(self) -> list[int]:
+        """Process ids of the workers that have joined."""
+        found = []
+        for path in (self.folder / "bank.db-run" / "members").glob("*.json"):
+            with suppress(ValueError, OSError):
+                found.append(int(json.loads(path.read_bytes())["pid"]))
+        return found
+
+    def effects(self, handler: str) -> list[tuple[str, int]]:
+        """(key, n) in the order in which they were committed."""
+        with suppress(apsw.SQLError, apsw.CantOpenError):
+            connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(5000)
+            try:
+                rows = connection.execute("SELECT key, n FROM effect WHERE handler = ? ORDER BY place", (handler,))
+                return [(str(key), int(str(n))) for key, n in rows]
+            finally:
+                connection.close()
+        return []
+
+    def wait_for(self, handler: str, count: int) -> list[tuple[str, int]]:
+        """The effects, as soon as there are `count` of them."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found := self.effects(handler)) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} effects of {handler}:\n{self.log()}"
+            time.sleep(0.02)  # looks at a file that other processes write
+        return found
+
+    def reached(self) -> set[str]:
+        path = self.points / "reached"
+        return set(path.read_text().split()) if path.exists() else set()
+
+    def fired(self) -> int:
+        return len(list(self.points.glob("fired.*")))
+
+
+def assert_exactly_once(found: Sequence[tuple[str, int]], expected: Sequence[int]) -> None:
+    """Nothing lost, nothing twice, order per key."""
+    counts = Counter(n for _, n in found)
+    assert [n for n in expected if counts[n] == 0] == [], "lost"
+    assert {n: count for n, count in counts.items() if count > 1} == {}, "twice"
+    by_key: dict[str, list[int]] = {}
+    for key, n in found:
+        by_key.setdefault(key, []).append(n)
+    for key, numbers in by_key.items():
+        assert numbers == sorted(numbers), f"{key} out of order"

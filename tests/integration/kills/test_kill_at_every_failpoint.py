@@ -1,0 +1,84 @@
+"""SIGKILL at each named point of an event's way, once; then nothing is lost, doubled or out of order."""
+
+import os
+import random
+import re
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.integration.kills.stage import ROOT, Stage, assert_exactly_once
+
+EVENTS = 400
+HANDLED_BY = {"batch": "direct", "careful": "careful", "suspect": "direct", "plain": "plain"}
+EFFECTS = {"direct": ("book", "confirm"), "careful": ("review",), "plain": ("notify",)}
+
+
+def names() -> list[str]:
+    found: set[str] = set()
+    for path in (ROOT / "src" / "onward").rglob("*.py"):
+        found.update(re.findall(r'\breach\("([a-z_.]+)"\)', path.read_text()))
+    return sorted(found)
+
+
+PUBLISHING = [name for name in names() if name.startswith("publish.")]
+HANDLING = [name for name in names() if not name.startswith("publish.")]
+
+
+def test_there_are_failpoints_at_every_step() -> None:
+    steps = {name.partition(".")[0] for name in names()}
+    assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain"} <= steps
+
+
+@pytest.mark.parametrize("name", HANDLING)
+def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    service = HANDLED_BY.get(name.partition(".")[0], "direct")
+    assert stage.publish(0, EVENTS) == 0
+    failpoint = f"batch.handled,batch.handled,{name}" if name.startswith("suspect") else name
+    with stage.running(service, failpoint=failpoint):
+        for handler in EFFECTS[service]:
+            assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
+        assert stage.fired() == failpoint.count(",") + 1, f"{name} was never reached"
+    for handler in EFFECTS[service]:
+        assert len(stage.effects(handler)) == EVENTS
+
+
+@pytest.mark.parametrize("name", PUBLISHING)
+def test_killed_while_publishing_what_was_acknowledged_is_handled_once(name: str, tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert stage.publish(0, EVENTS, failpoint=f"{name}:5") == -signal.SIGKILL
+    acknowledged = [int(line) for line in stage.acknowledged.read_text().split()]
+    assert 0 < len(acknowledged) < EVENTS
+    assert stage.publish(EVENTS, EVENTS + 20) == 0
+    with stage.running("direct"):
+        stage.wait_for("confirm", len(acknowledged) + 20)
+    found = [(key, n) for key, n in stage.effects("book") if n < EVENTS]
+    assert_exactly_once(found, acknowledged)
+    in_doubt = {n for _, n in found} - set(acknowledged)
+    assert in_doubt in (set(), set(range(len(acknowledged), len(acknowledged) + 20)))
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_a_hundred_random_instants_every_event_takes_effect_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    chance = random.Random(20)  # noqa: S311 - chosen instants, the same in every run
+    killed = published = 0
+    with stage.running("direct", "careful", "plain", workers=2):
+        while killed < 100:
+            assert stage.publish(published, published + 60) == 0
+            published += 60
+            time.sleep(chance.random() * 0.3)  # the instant is the point of the test
+            victims = stage.members()
+            chance.shuffle(victims)
+            for victim in victims[:3]:
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    killed += 1
+        for handler in ("book", "confirm", "review", "notify"):
+            expected = range(published)
+            found = stage.wait_for(handler, len(expected))
+            assert_exactly_once([each for each in found if not each[0].startswith("forwarded")], expected)
