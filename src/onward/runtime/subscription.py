@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 from onward.errors import ClaimLostError, InfrastructureError
@@ -15,6 +16,7 @@ logger = logging.getLogger("onward.subscription")
 BATCH = 1000
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+REVIVE_EVERY_S = 2.0
 WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things, its stop among them
 
 
@@ -64,6 +66,7 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._stopping = False
         self._resumes: set[asyncio.TimerHandle] = set()
+        self._revive_at = 0.0
 
     def stop(self) -> None:
         """Take no further delivery; `run` returns when the current one is settled, idle within WAIT_S."""
@@ -93,19 +96,19 @@ class Subscription:
             while not self._stopping:
                 delivery = await consumer.next(BATCH, WAIT_S)
                 self._runner.check()
-                if delivery is None:
+                if delivery is not None:
+                    await self._deliver(consumer, delivery)
+                if monotonic() >= self._revive_at:
+                    self._revive_at = monotonic() + REVIVE_EVERY_S
                     for claim in list(self.claims.values()):
                         await self._runner.revive(claim)
-                else:
-                    await self._deliver(consumer, delivery)
-                if not healthy:
-                    healthy, self.trouble = True, ""
+                self.trouble = ""
             healthy = True
         finally:
             for handle in self._resumes:
                 handle.cancel()
             self._resumes.clear()
-            if not healthy or self.trouble:
+            if not healthy:
                 self._drop()
             await consumer.close()
 

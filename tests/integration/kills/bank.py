@@ -1,5 +1,9 @@
 """The services that the kill tests run: every effect is a plain insert, so that a second one would show."""
 
+import asyncio
+import os
+from pathlib import Path
+
 from onward import App, Context, Event, Retry, Transaction
 
 TABLES = """
@@ -54,3 +58,18 @@ async def notify(paid: Paid, ctx: Context) -> None:
 @plain.on(Paid, concurrency=8)
 async def forward(paid: Paid) -> Booked | None:
     return Booked(account=f"forwarded-{paid.account}", n=paid.n) if paid.n % 10 == 0 else None
+
+
+slow = App("slow", schema=TABLES)
+
+
+@slow.on(Paid)
+async def settle(paid: Paid, ctx: Context) -> None:
+    """Waits for the file BANK_GATE, having said in BANK_STARTED that it began, and only then writes."""
+    gate, started = Path(os.environ["BANK_GATE"]), Path(os.environ["BANK_STARTED"])
+    started.with_suffix(f".{os.getpid()}").touch()
+    while not gate.exists():
+        await asyncio.sleep(0.01)
+    async with ctx.transaction() as tx:
+        await tx.execute(INSERT, handler="settle", key=paid.account, n=paid.n)
+    started.with_suffix(f".wrote.{os.getpid()}").touch()
