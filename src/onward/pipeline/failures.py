@@ -49,7 +49,7 @@ class Failure:
     letter: DeadLetter | None
 
 
-def judge(
+def judge(  # noqa: PLR0913 - keyword-only facts of one failure
     error: BaseException,
     *,
     claim: Claim,
@@ -66,9 +66,7 @@ def judge(
     count = (before.attempts if before else 0) + 1
     first_at = before.first_at if before else now
     newer = isinstance(error, UnknownVersionError)
-    decision = decide(
-        not newer and is_fatal(error, fatal), count, NEWER_VERSION if newer else retry, random
-    )
+    decision = decide(not newer and is_fatal(error, fatal), count, NEWER_VERSION if newer else retry, random)
     text = f"{type(error).__name__}: {error}"[:ERROR_CHARS]
     attempt = Attempt(count, text, fingerprint(error), first_at, now)
     if isinstance(decision, Again):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from onward.errors import DeclarationError
 from onward.pipeline.context import Context
@@ -113,8 +113,8 @@ class Suspended:
         while True:
             try:
                 sent = yield yielded
-            except BaseException as error:  # ours to pass on: cancellation belongs to the handler first
-                step, argument = self._coroutine.throw, error
+            except BaseException as error:  # noqa: BLE001 - passed on: a cancellation is the handler's first
+                step, argument = cast("Callable[[Any], Any]", self._coroutine.throw), error
             else:
                 step, argument = self._coroutine.send, sent
             try:

@@ -11,7 +11,7 @@ from onward.errors import DecodeError, MessageError, UnknownTypeError, UnknownVe
 from onward.events import EventType, decode_error, decoder_for, registry
 from onward.pipeline.handlers import HandlerKind
 from onward.pipeline.invocation import Bound
-from onward.ports import Log, Record
+from onward.ports import Log, Record, WireType
 
 _tag_of = itemgetter(1)
 _value_of = itemgetter(2)
@@ -70,7 +70,7 @@ class Routes:
     def route(self, tag: Hashable) -> Route:
         found = self._by_tag.get(tag)
         if found is None:
-            found = self._by_tag[tag] = self._resolve(tag)
+            found = self._by_tag[tag] = self.named(self._log.wire_type(tag))
         return found
 
     def uniform(self, records: Sequence[Record]) -> tuple[Route, list[Any]] | None:
@@ -86,8 +86,9 @@ class Routes:
         except Exception:  # noqa: BLE001 - whichever it is, the slow path finds it and names it
             return None
 
-    def _resolve(self, tag: Hashable) -> Route:
-        name, version = self._log.wire_type(tag)
+    def named(self, wire_type: WireType) -> Route:
+        """Where events of this type and version go, whatever the broker's tag for it."""
+        name, version = wire_type
         if not name:
             if len(self._types) != 1:
                 kinds = ", ".join(sorted(self._types)) or "none"
@@ -103,7 +104,10 @@ class Routes:
         exact = self._handlers.get((name, version))
         if exact is not None:
             event_type = next(
-                each for bound in exact for each in bound.handler.event_types if (each.type, each.version) == (name, version)
+                each
+                for bound in exact
+                for each in bound.handler.event_types
+                if (each.type, each.version) == (name, version)
             )
             return Route(event_type, event_type.decode, *self._split(exact))
         handlers = self._handlers[name, newest.version]

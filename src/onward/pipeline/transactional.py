@@ -7,6 +7,7 @@ alone. So the common case pays nothing for the rare one.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,22 +18,24 @@ from typing import Any
 
 from onward.errors import BatchFailed, MessageError
 from onward.events import Envelope
+from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, died_letter, judge
 from onward.pipeline.invocation import Bound, Suspended
-from onward.outgoing import encode, flatten
 from onward.pipeline.routing import Route, Routes
 from onward.policy import Dead, Retry, attempts_after_unclean, decide_suspect, suspect_range
-from onward.ports import Attempt, Claim, Clock, Delivery, Log, Record, Settlement, Store, Unit
+from onward.ports import Attempt, Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Unit, WireType
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
+
+logger = logging.getLogger("onward.handlers")
 
 MAX_BATCH = 1000
 CHECK_EVERY = 64  # events between two looks at the clock
 HOLD_S = 0.2  # a transaction open for longer commits what it has
 
 
-class _Again(Exception):  # noqa: N818 - it never leaves this module
+class _Again(Exception):
     """An event has to be tried again later: everything before it commits first."""
 
     def __init__(self, failure: Failure) -> None:
@@ -53,7 +56,15 @@ class TransactionalRunner:
     """Runs one subscription's batches. One task at a time."""
 
     def __init__(
-        self, *, service: str, handlers: Sequence[Bound], routes: Routes, store: Store, log: Log, clock: Clock, meter: Meter
+        self,
+        *,
+        service: str,
+        handlers: Sequence[Bound],
+        routes: Routes,
+        store: Store,
+        log: Log,
+        clock: Clock,
+        meter: Meter,
     ) -> None:
         self._service = service
         self._by_name = {bound.handler.name: bound for bound in handlers}
@@ -104,6 +115,48 @@ class TransactionalRunner:
     def check(self) -> None:
         """Nothing goes on beside the deliveries."""
 
+    async def revive(self, claim: Claim) -> int:
+        """Run dead letters again, each in a transaction of its own; how many there were.
+
+        Each is set back to dead before it runs: one that ends the process is not tried for ever.
+        """
+        async with self._store.unit() as unit:
+            letters = unit.retrying(claim)
+            if not letters:
+                return 0
+            began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
+            unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
+        for retried in letters:
+            await self._revive_one(claim, retried)
+        return len(letters)
+
+    async def _revive_one(self, claim: Claim, retried: Retried) -> None:
+        letter = retried.letter
+        route = self._routes.named(WireType(letter.envelope.type, letter.envelope.version))
+        wanted = [bound for bound in route.handlers if letter.handler in ("", bound.handler.name)]
+        try:
+            async with self._store.unit() as unit:
+                event = route.open(letter.value)
+                for bound in wanted:
+                    tries = letter.attempts + 1
+                    context = Context(self._service, bound.handler.name, letter.envelope, tries, late=True)
+                    argument = [event] if bound in route.lists else event
+                    _publish(unit, await bound.call(argument, unit, context))
+                settlement = Settlement(
+                    claim.position,
+                    {bound.handler.name: 1 for bound in wanted},
+                    outputs=unit.outputs,
+                    revived=[retried.id],
+                    clears_unclean=False,
+                )
+                unit.commit(claim, settlement)
+        except NOBODYS_ATTEMPT:
+            raise
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it stays a dead letter
+            logger.warning("dead letter %s failed again: %r", retried.id, error)
+            return
+        self._meter.handled(settlement.succeeded)
+
     # ------------------------------------------------------------------------------------- all together
 
     async def _together(self, claim: Claim, records: list[Record]) -> int:
@@ -122,9 +175,7 @@ class TransactionalRunner:
                 done, succeeded, skipped = await self._run_mixed(claim, unit, records, uniform)
             reach("batch.handled")
             end = records[done - 1][0] + 1
-            settlement = Settlement(
-                claim.position.finish_through(end), succeeded, skipped, outputs=unit.outputs
-            )
+            settlement = Settlement(claim.position.finish_through(end), succeeded, skipped, outputs=unit.outputs)
             unit.commit(claim, settlement)
         reach("batch.committed")
         self._meter.handled(succeeded)
@@ -296,7 +347,7 @@ class TransactionalRunner:
             retry=bound.handler.retry if bound else Retry(),
             fatal=bound.handler.fatal if bound else (),
             now=self._clock.time(),
-            random=random(),  # noqa: S311 - jitter, not a secret
+            random=random(),
             about=lambda: (self._envelope(claim, record), record[2]),
         )
 
@@ -374,7 +425,9 @@ class TransactionalRunner:
         offset = record[0]
         marked = claim.attempts.get((offset, ""))
         route = self._routes.route(record[1])
-        retry = max((bound.handler.retry for bound in route.handlers), key=lambda each: each.max_attempts, default=Retry())
+        retry = max(
+            (bound.handler.retry for bound in route.handlers), key=lambda each: each.max_attempts, default=Retry()
+        )
         count = marked.attempts if marked else 0
         if marked is not None and isinstance(decide_suspect(count, claim.unclean, retry), Dead):
             tries = attempts_after_unclean(count, claim.unclean)
