@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import time
+from typing import Protocol
 
 from onward.brokers.sqlite import SqliteBroker
-from onward.ports import ServiceEntry
+from onward.ports import Broker, ServiceEntry, Store
 from onward.settings import Settings
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
@@ -16,13 +17,19 @@ from onward.sqlite.retention import prune
 from onward.stores.sqlite import SqliteStore
 
 
+class WokenBroker(Broker, Protocol):
+    """A broker whose waiting consumers can be told that topics grew, by whoever hears of it first."""
+
+    def wake(self, topics: Iterable[str]) -> None: ...
+
+
 @dataclass(slots=True)
 class Engine:
     """Open broker and store of one service; `close` gives everything back. Belongs to one event loop."""
 
     database: Database
-    broker: SqliteBroker
-    store: SqliteStore
+    broker: WokenBroker
+    store: Store
     neighbours: Neighbours
 
     @classmethod

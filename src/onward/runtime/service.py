@@ -16,7 +16,7 @@ from onward.pipeline.invocation import Bound, Middleware, bind
 from onward.pipeline.plain import PlainRunner
 from onward.pipeline.routing import Routes
 from onward.pipeline.transactional import TransactionalRunner
-from onward.ports import HandlerEntry, Log, ServiceEntry, SubscriptionEntry
+from onward.ports import Clock, HandlerEntry, Log, ServiceEntry, SubscriptionEntry
 from onward.runtime.clock import SystemClock
 from onward.runtime.engine import Engine
 from onward.runtime.resources import Resource, open_resources
@@ -82,9 +82,18 @@ class Drained:
 class Service:
     """Runs a plan. `failure` is set when a subscription can't go on; `unready` says what is wrong now."""
 
-    def __init__(self, plan: ServicePlan, settings: Settings) -> None:
+    def __init__(
+        self,
+        plan: ServicePlan,
+        settings: Settings,
+        *,
+        open_engine: Callable[[str, Settings], Engine] = Engine.open,
+        clock: Clock | None = None,
+    ) -> None:
         self.plan = plan
         self.settings = settings
+        self._open_engine = open_engine
+        self._clock = clock or SystemClock()
         self.meter = Meter()
         self.member = ""
         self.engine: Engine | None = None
@@ -106,7 +115,7 @@ class Service:
         plan = self.plan
         resources = await open_resources(plan.resources, self._stack)
         bounds = {handler.name: bind(handler, resources, plan.middleware) for handler in plan.handlers}
-        engine = self.engine = Engine.open(plan.name, self.settings)
+        engine = self.engine = self._open_engine(plan.name, self.settings)
         await engine.broker.open(plan.all_topics())
         ids = await engine.prepare(plan.entry(engine.broker.log))
         groups = plan.groups()
@@ -138,7 +147,7 @@ class Service:
             "routes": routes,
             "store": engine.store,
             "log": engine.broker.log,
-            "clock": SystemClock(),
+            "clock": self._clock,
             "meter": self.meter,
         }
         if handlers[0].handler.kind is HandlerKind.PLAIN:
