@@ -65,7 +65,7 @@ def test_killed_while_publishing_what_was_acknowledged_is_handled_once(name: str
 @pytest.mark.timeout(300)
 def test_killed_at_a_hundred_random_instants_every_event_takes_effect_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    chance = random.Random(20)  # noqa: S311 - chosen instants, the same in every run
+    chance = random.Random(20)
     killed = published = 0
     with stage.running("direct", "careful", "plain", workers=2):
         while killed < 100:
