@@ -32,11 +32,7 @@ def partitions_of(keys: Sequence[bytes], count: int) -> list[int]:
     partitions = [0] * len(keys)
     for indexes in by_length.values():
         group = [keys[index] for index in indexes]
-        found = (
-            _in_lanes(group, count)
-            if len(group) >= _FEW_KEYS
-            else [partition_of(key, count) for key in group]
-        )
+        found = _in_lanes(group, count) if len(group) >= _FEW_KEYS else [partition_of(key, count) for key in group]
         for index, partition in zip(indexes, found, strict=True):
             partitions[index] = partition
     return partitions

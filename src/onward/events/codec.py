@@ -54,8 +54,7 @@ def _check_fields(cls: type) -> None:
             )
         if isinstance(found, fields_of.DictType) and _is_decimal(found.key_type):
             raise DeclarationError(
-                f"{cls.__qualname__} has the field {path}, a dict with Decimal keys. JSON keys are text: "
-                f"use str."
+                f"{cls.__qualname__} has the field {path}, a dict with Decimal keys. JSON keys are text: use str."
             )
 
 

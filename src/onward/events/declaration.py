@@ -42,9 +42,7 @@ class EventMeta(msgspec.StructMeta):
         settled = {**inherited, **{what: value for what, value in said.items() if value is not msgspec.UNSET}}
         if abstract:
             if type is not msgspec.UNSET:
-                raise DeclarationError(
-                    f"{name} is abstract and has a type. Leave out either abstract=True or type=."
-                )
+                raise DeclarationError(f"{name} is abstract and has a type. Leave out either abstract=True or type=.")
             setattr(cls, _INHERITED, settled)
             return cls
         if type is msgspec.UNSET:
@@ -69,13 +67,10 @@ def _declare(cls: builtins.type, type: str, topic: str, key: str | None, version
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
     if options.get("frozen") is False:
-        raise DeclarationError(
-            f"{name} has frozen=False. Leave it out: an event is a fact and does not change."
-        )
+        raise DeclarationError(f"{name} has frozen=False. Leave it out: an event is a fact and does not change.")
     if options.get("array_like"):
         raise DeclarationError(
-            f"{name} has array_like=True. Leave it out: fields known by place can't be added or removed "
-            f"later."
+            f"{name} has array_like=True. Leave it out: fields known by place can't be added or removed later."
         )
 
 

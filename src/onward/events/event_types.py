@@ -118,6 +118,4 @@ def _check_names(declaration: Declaration) -> None:
         )
     version = declaration.version
     if type(version) is not int or not 1 <= version <= 1_000_000:
-        raise DeclarationError(
-            f"{name} has version={version!r}. Write a whole number from 1 on, such as version=2."
-        )
+        raise DeclarationError(f"{name} has version={version!r}. Write a whole number from 1 on, such as version=2.")

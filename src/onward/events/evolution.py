@@ -6,7 +6,7 @@ import builtins
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -17,8 +17,16 @@ from onward.events.registry import EventRegistry, registry
 
 _F = TypeVar("_F", bound=Callable[[Any], Any])
 
-# A fraction is read as Decimal, so that money passes through a step to the last digit.
-_read_fields = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+
+def _fraction(digits: str) -> Decimal:
+    """A fraction is read as Decimal, so that money passes through a step to the last digit."""
+    try:
+        return Decimal(digits)
+    except InvalidOperation as error:
+        raise msgspec.DecodeError(f"Number out of range: {digits:.50}") from error
+
+
+_read_fields = msgspec.json.Decoder(dict[str, Any], float_hook=_fraction).decode
 _write_fields = msgspec.json.Encoder(decimal_format="number").encode
 
 

@@ -69,9 +69,7 @@ def test_class_of_no_known_kind_is_refused() -> None:
     class Ordinary:
         name: str
 
-    with pytest.raises(
-        DeclarationError, match=r"Ordinary is neither an onward.Event, a dataclass nor a Pydantic"
-    ):
+    with pytest.raises(DeclarationError, match=r"Ordinary is neither an onward.Event, a dataclass nor a Pydantic"):
         codec_for(Ordinary)
 
 
@@ -83,9 +81,7 @@ def test_field_that_json_cannot_carry_is_refused_by_its_path() -> None:
         name: str
         inner: Inner | None = None
 
-    with pytest.raises(
-        DeclarationError, match=r"has the field inner.number of type complex, which JSON can't"
-    ):
+    with pytest.raises(DeclarationError, match=r"has the field inner.number of type complex, which JSON can't"):
         codec_for(Outer)
 
 

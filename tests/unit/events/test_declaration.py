@@ -76,10 +76,7 @@ def test_event_does_not_change() -> None:
 
 
 def test_equal_events_are_one_in_a_set() -> None:
-    assert (
-        len({OrderPlaced(1, 2, Decimal(3)), OrderPlaced(1, 2, Decimal(3)), OrderPlaced(1, 2, Decimal(4))})
-        == 2
-    )
+    assert len({OrderPlaced(1, 2, Decimal(3)), OrderPlaced(1, 2, Decimal(3)), OrderPlaced(1, 2, Decimal(4))}) == 2
 
 
 def test_every_kind_of_field_is_read_as_it_was_written() -> None:
@@ -134,9 +131,7 @@ def test_dataclass_becomes_an_event_and_stays_itself() -> None:
     found = event_type(declared)
     assert declared is Plain
     assert (found.type, found.version, found.topic, found.key) == ("test.plain", 2, "orders", "order_id")
-    assert found.decode(found.encode(Plain(1, Decimal("2.50"), [Line("a")]))) == Plain(
-        1, Decimal("2.50"), [Line("a")]
-    )
+    assert found.decode(found.encode(Plain(1, Decimal("2.50"), [Line("a")]))) == Plain(1, Decimal("2.50"), [Line("a")])
 
 
 def test_frozen_slotted_dataclass_becomes_an_event() -> None:
@@ -179,9 +174,7 @@ def test_event_without_type_is_told_what_to_write() -> None:
 
 
 def test_event_without_topic_is_told_what_to_write() -> None:
-    with pytest.raises(
-        DeclarationError, match=r"Lost has no topic. Write class Lost\(Event, type='a', topic=\""
-    ):
+    with pytest.raises(DeclarationError, match=r"Lost has no topic. Write class Lost\(Event, type='a', topic=\""):
 
         class Lost(Event, type="a"):
             pass

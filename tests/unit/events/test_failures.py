@@ -29,10 +29,7 @@ def test_decode_error_names_type_version_field_and_reason() -> None:
     value = b'{"order_id": 1, "totals": [1, "x"]}'
     cause = failure(event_type(Placed), value)
     error = decode_error(event_type(Placed), value, cause)
-    assert (
-        "not the test.failing version 3 that it claims to be: Invalid decimal string at $.totals[1]. "
-        in str(error)
-    )
+    assert "not the test.failing version 3 that it claims to be: Invalid decimal string at $.totals[1]. " in str(error)
     assert error.fields == {"type": "test.failing", "version": 3, "path": "$.totals[1]", "value_bytes": 35}
     assert error.__cause__ is cause
 
@@ -67,9 +64,7 @@ def test_encode_error_names_the_type_and_shows_the_event() -> None:
     with pytest.raises(TypeError) as caught:
         event_type(Placed).encode(bad)
     error = encode_error(event_type(Placed), bad, caught.value)
-    assert str(error).startswith(
-        "A test.failing can't be written as JSON: Encoding objects of type object is uns"
-    )
+    assert str(error).startswith("A test.failing can't be written as JSON: Encoding objects of type object is uns")
     assert error.fields == {"type": "test.failing", "version": 3}
     assert error.__cause__ is caught.value
 

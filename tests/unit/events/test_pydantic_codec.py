@@ -118,9 +118,7 @@ def test_aliases_are_written_and_read() -> None:
 
 def test_pydantic_dataclass_validates_what_it_reads() -> None:
     assert is_pydantic(Checked)
-    assert pydantic_decode(Checked)(pydantic_encode(Checked)(Checked("x", Decimal(1)))) == Checked(
-        "x", Decimal(1)
-    )
+    assert pydantic_decode(Checked)(pydantic_encode(Checked)(Checked("x", Decimal(1)))) == Checked("x", Decimal(1))
     with pytest.raises(ValidationError):
         pydantic_decode(Checked)(b'{"name": 5, "total": 1}')
 

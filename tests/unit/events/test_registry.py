@@ -63,9 +63,7 @@ def test_two_classes_cannot_be_one_type_and_version() -> None:
     class First(Event, type="shop.placed", topic="orders"):
         pass
 
-    with pytest.raises(
-        DeclarationError, match=r"\.Second and .*\.First both declare type='shop.placed', version=1"
-    ):
+    with pytest.raises(DeclarationError, match=r"\.Second and .*\.First both declare type='shop.placed', version=1"):
 
         class Second(Event, type="shop.placed", topic="orders"):
             pass
