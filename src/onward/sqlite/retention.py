@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
+from typing import Any
 
 import apsw
 
@@ -86,7 +87,8 @@ def _plan(connection: apsw.Connection, now: float, max_rows: int) -> list[_Lane]
 
 def _topics(connection: apsw.Connection) -> list[_Topic]:
     found: dict[int, _Topic] = {}
-    for topic_id, age_s, size, lane, first, held, end, handled in connection.execute(_LANES).fetchall():
+    rows: list[tuple[Any, ...]] = connection.execute(_LANES).fetchall()
+    for topic_id, age_s, size, lane, first, held, end, handled in rows:
         topic = found.setdefault(topic_id, _Topic(age_s, size, 0, []))
         topic.held_bytes += held
         topic.lanes.append(_Lane(lane, first, end if handled is None else min(handled, end)))
@@ -117,7 +119,8 @@ def _choose(connection: apsw.Connection, topic: _Topic, now: float, limit: int) 
 
 def _handled(cursor: apsw.Cursor, lane: _Lane, limit: int) -> Iterator[tuple[int, int, int, _Lane]]:
     bounds = (lane.id << LANE_SHIFT | lane.first, lane.id << LANE_SHIFT | lane.floor, limit)
-    for micros, pos, size in cursor.execute(_OLDEST, bounds):
+    rows: Iterator[tuple[Any, ...]] = cursor.execute(_OLDEST, bounds)
+    for micros, pos, size in rows:
         yield micros, pos, size, lane
 
 

@@ -1,0 +1,127 @@
+"""Does what became of the events add up to how many there were, for each subscription and partition?
+
+The log may be pruned and a handler may have come to take other types since, so how many events each handler was
+owed can't always be counted again. What holds whatever happened: each event that a subscription is past was
+skipped, was a dead letter before any handler was chosen, or was handled by each handler that takes its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from onward.errors import StoreCorruptError
+from onward.ledger import HandlerTally, IntervalSet, Lost, Position, Tally, lost_on_log
+from onward.sqlite.accounts import Account, Subscribed
+from onward.sqlite.audit_log import Lane
+from onward.sqlite.inspection import Inspection
+
+
+class Counts(NamedTuple):
+    """One row of tallies."""
+
+    succeeded: int = 0
+    dead: int = 0
+    discarded: int = 0
+    skipped: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.dead + self.discarded
+
+
+Place = tuple[int, int]  # subscription, partition
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One account: its sums, what it lost beyond what the log itself lacks, and what is wrong with the row."""
+
+    subscription: Subscribed
+    partition: int
+    tally: Tally | None
+    lost: Lost | None
+    damage: str = ""
+
+
+def audited(
+    inspection: Inspection, found: list[Subscribed], lanes: Mapping[tuple[str, int], Lane]
+) -> Iterator[Audited]:
+    """Every account of these subscriptions; `lanes` by topic and partition, from the same snapshot."""
+    counts: dict[Place, dict[str, Counts]] = {}
+    for subscription, partition, handler, *numbers in inspection.rows(
+        "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward_tally"
+    ):
+        counts.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
+    marks: dict[Place, list[int]] = {}
+    for subscription, partition, offset in inspection.stream("SELECT subscription, partition, offset FROM onward_done"):
+        marks.setdefault((subscription, partition), []).append(offset)
+    for each in found:
+        for account in each.accounts:
+            place = (each.id, account.partition)
+            lane = lanes[each.topic, account.partition]
+            yield _audit(each, account, counts.get(place, {}), marks.get(place, []), lane)
+
+
+def _audit(
+    subscription: Subscribed, account: Account, counts: dict[str, Counts], marks: list[int], lane: Lane
+) -> Audited:
+    try:
+        position = account.position
+        position = position.finish([offset for offset in set(marks) if not position.done(offset)])
+    except (StoreCorruptError, ValueError) as error:
+        return Audited(subscription, account.partition, None, None, str(error))
+    lost = lost_on_log(subscription.topic, account.partition, position, lane.stored, lane.end)
+    tally = _tally(subscription, account.partition, position, counts, lost.numbers.count, lane.end)
+    pruned = (range(each.start, min(each.stop, lane.first)) for each in lost.numbers.intervals())
+    beyond_log = IntervalSet.of_ranges(each for each in pruned if each)
+    damage = ""
+    if position.next > lane.end:
+        damage = f"it is at offset {position.next}, and the log of this partition ends at {lane.end}"
+    only_here = Lost(subscription.topic, account.partition, beyond_log) if beyond_log else None
+    return Audited(subscription, account.partition, tally, only_here, damage)
+
+
+def _tally(
+    subscription: Subscribed, partition: int, position: Position, counts: dict[str, Counts], lost: int, end: int
+) -> Tally:
+    unrouted = counts.get("", Counts())
+    owed = position.handled_count - unrouted.skipped - unrouted.done
+    by_handler = {handler.name: counts.get(handler.name, Counts()) for handler in subscription.handlers}
+    by_handler |= {name: numbers for name, numbers in counts.items() if name}
+    handled, expected = _expected(subscription, partition, position, by_handler, owed)
+    return Tally(
+        subscription=subscription.title,
+        partition=partition,
+        published=end - position.start,
+        done=handled + unrouted.done,
+        skipped=unrouted.skipped,
+        in_flight=position.in_flight(end) - lost,
+        lost=lost,
+        handlers={
+            name: HandlerTally(done=expected[name], succeeded=each.succeeded, dead=each.dead, discarded=each.discarded)
+            for name, each in by_handler.items()
+        },
+    )
+
+
+def _expected(
+    subscription: Subscribed, partition: int, position: Position, by_handler: dict[str, Counts], owed: int
+) -> tuple[int, dict[str, int]]:
+    """How many events its handlers account for together, and how many each should; equal to `owed` if all is well."""
+    actual = {name: each.done for name, each in by_handler.items()}
+    late = {
+        handler.name: max(0, min(handler.joined[partition], position.next) - position.start)
+        for handler in subscription.handlers
+    }
+    kinds = [frozenset(handler.types) for handler in subscription.handlers]
+    known = len(kinds) == len(by_handler)
+    if known and len(set(kinds)) == 1:
+        return owed, {name: done if owed - late[name] <= done <= owed else owed for name, done in actual.items()}
+    together = sum(actual.values())
+    if known and sum(map(len, kinds)) == len(frozenset().union(*kinds)):
+        slack = sum(late.values())
+        return (owed if owed - slack <= together <= owed else together), actual
+    # Types overlap, or a retired handler has counts: between the largest count and the sum of all.
+    return max(max(actual.values(), default=0), min(owed, together)), actual
