@@ -30,8 +30,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(ids.time, "time_ns", machine.time_ns)
-    monkeypatch.setattr(ids.os, "urandom", machine.urandom)
+    monkeypatch.setattr("onward.ids.time.time_ns", machine.time_ns)
+    monkeypatch.setattr("onward.ids.os.urandom", machine.urandom)
     monkeypatch.setattr(ids, "_clock", ids._Clock())
     return machine
 

@@ -19,6 +19,7 @@ from onward.events import (
     snapshot,
     upcast,
 )
+from onward.events.declaration import EventMeta
 
 
 class Old(Event, type="test.compatible", topic="orders"):
@@ -30,7 +31,7 @@ def declared(annotations: dict[str, Any], version: int = 1, **defaults: Any) -> 
     """The event in a later state of the user's code."""
     with isolated_registry():
         namespace = {"__annotations__": annotations, "__module__": __name__, **defaults}
-        made = type(Event)("Old", (Event,), namespace, type="test.compatible", topic="orders", version=version)
+        made = EventMeta("Old", (Event,), namespace, type="test.compatible", topic="orders", version=version)
     assert isinstance(made, type)
     return made
 

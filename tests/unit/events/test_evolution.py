@@ -216,7 +216,7 @@ def test_step_must_be_a_plain_function_of_one_argument() -> None:
 
     for wrong in (waits, two):
         with pytest.raises(DeclarationError, match=f"{wrong.__name__} can't be an upcaster. Write a plain function"):
-            upcast(Placed, from_version=1)(wrong)  # type: ignore[arg-type]
+            upcast(Placed, from_version=1)(wrong)  # type: ignore[type-var]
 
 
 def test_step_with_an_unresolvable_annotation_is_refused() -> None:
