@@ -1,4 +1,4 @@
-"""The tutorial's code runs, in order, in an empty folder; the tests that documents name exist, and links lead somewhere."""
+"""The tutorial's code runs in an empty folder; the tests that documents name exist, and links lead somewhere."""
 
 import os
 import re

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onward import App, Event, FatalError, Retry, Transaction
+from onward.errors import StoreError
 from onward.ports import Outgoing
 from onward.runtime.service import Service
 
@@ -97,7 +98,8 @@ def test_what_a_failed_handler_published_is_not_published(app: App) -> None:
             await until(lambda: len(effects(service)) == 9)
             published = rows(
                 service,
-                "SELECT value FROM onward_log WHERE kind = (SELECT id FROM onward_kind WHERE type = 'failures.alarmed')",
+                "SELECT value FROM onward_log"
+                " WHERE kind = (SELECT id FROM onward_kind WHERE type = 'failures.alarmed')",
             )
             expected = [f'{{"sensor":"a","n":{n}}}'.encode() for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)]
             assert sorted(value for (value,) in published) == sorted(expected)
@@ -187,10 +189,8 @@ def test_a_failed_statement_that_is_caught_without_a_savepoint_fails_the_event(a
     @app.on(Measured, retry=Retry(max_attempts=1))
     async def store(measured: Measured, tx: Transaction) -> None:
         await tx.execute("INSERT INTO effect (place, key, n) VALUES (1, :key, :n)", key=measured.sensor, n=measured.n)
-        try:
+        with suppress(StoreError):
             await tx.execute("INSERT INTO effect (place, key, n) VALUES (1, :key, :n)", key=measured.sensor, n=0)
-        except Exception as error:  # noqa: BLE001 - the handler's mistake that this test is about
-            assert "UNIQUE" in str(error)
 
     async def run() -> None:
         async with running(app) as service:

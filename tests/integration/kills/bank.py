@@ -7,7 +7,8 @@ from pathlib import Path
 from onward import App, Context, Event, Retry, Transaction
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS effect (place INTEGER PRIMARY KEY, handler TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL)
+CREATE TABLE IF NOT EXISTS effect
+    (place INTEGER PRIMARY KEY, handler TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL)
 """
 INSERT = "INSERT INTO effect (handler, key, n) VALUES (:handler, :key, :n)"
 
