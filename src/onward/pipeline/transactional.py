@@ -20,17 +20,17 @@ from onward.errors import BatchFailed, MessageError
 from onward.events import Envelope
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
-from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, died_letter, judge
+from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, Suspended
 from onward.pipeline.routing import Route, Routes
-from onward.policy import Dead, Retry, attempts_after_unclean, decide_suspect, suspect_range
-from onward.ports import Attempt, Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Unit, WireType
+from onward.pipeline.suspects import is_suspect, mark_or_bury
+from onward.policy import Retry
+from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Unit, WireType
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
 logger = logging.getLogger("onward.handlers")
 
-MAX_BATCH = 1000
 CHECK_EVERY = 64  # events between two looks at the clock
 HOLD_S = 0.2  # a transaction open for longer commits what it has
 
@@ -82,8 +82,8 @@ class TransactionalRunner:
         """
         records = delivery.records
         while records:
-            if self._suspect(claim):
-                done, wait_s = await self._alone(claim, records[0]), None
+            if is_suspect(claim):
+                done, wait_s = await self._alone(claim, records[0])
             elif claim.attempts or any(joined > claim.position.next for joined in claim.joined.values()):
                 done, wait_s = await self._carefully(claim, records)
             else:
@@ -96,8 +96,6 @@ class TransactionalRunner:
                     self._meter.rerun()
                     done, wait_s = await self._carefully(claim, records)
                 self._meter.batch(done, perf_counter() - started)
-            if isinstance(done, float):
-                return done
             if wait_s is not None:
                 return wait_s
             records = records[done:]
@@ -412,52 +410,15 @@ class TransactionalRunner:
         for failure in found.failures:
             self._meter.died(failure.handler)
 
-    # -------------------------------------------------------------------------------- after unclean starts
-
-    def _suspect(self, claim: Claim) -> bool:
-        if claim.suspect_until <= claim.position.next:
-            suspects = suspect_range(claim.unclean, claim.position.next, MAX_BATCH)
-            claim.suspect_until = max(claim.suspect_until, suspects.stop)
-        return claim.suspect_until > claim.position.next
-
-    async def _alone(self, claim: Claim, record: Record) -> int | float:
-        """Run one event after a durable mark; how many records are done, or how long to wait."""
-        offset = record[0]
-        marked = claim.attempts.get((offset, ""))
+    async def _alone(self, claim: Claim, record: Record) -> tuple[int, float | None]:
+        """Run one event after a durable mark, or bury it."""
         route = self._routes.route(record[1])
-        retry = max(
-            (bound.handler.retry for bound in route.handlers), key=lambda each: each.max_attempts, default=Retry()
-        )
-        count = marked.attempts if marked else 0
-        if marked is not None and isinstance(decide_suspect(count, claim.unclean, retry), Dead):
-            tries = attempts_after_unclean(count, claim.unclean)
-            letter = died_letter(claim, offset, marked, tries, self._envelope(claim, record), record[2])
-            async with self._store.unit() as unit:
-                unit.commit(
-                    claim,
-                    Settlement(
-                        claim.position.finish_through(offset + 1),
-                        dead=[letter],
-                        forget=[key for key in claim.attempts if key[0] == offset],
-                    ),
-                )
-            self._meter.died("")
-            return 1
+        envelope = self._envelope(claim, record)
         now = self._clock.time()
-        mark = Attempt(count + 1, "", "", marked.first_at if marked else now, now)
-        async with self._store.unit() as unit:
-            unit.commit(
-                claim,
-                Settlement(
-                    claim.position,
-                    attempts={(offset, ""): mark},
-                    suspect_until=claim.suspect_until,
-                    clears_unclean=False,
-                ),
-            )
-        reach("suspect.marked")
-        done, wait_s = await self._carefully(claim, [record])
-        return done if wait_s is None else wait_s
+        if await mark_or_bury(self._store, claim, record, route, envelope=envelope, now=now):
+            return await self._carefully(claim, [record])
+        self._meter.died("")
+        return 1, None
 
 
 async def _run_direct(unit: Unit, work: Any) -> None:

@@ -1,0 +1,52 @@
+"""After unclean starts: events run one at a time, each after a durable mark, until the suspect range is passed.
+
+So an event that ends its process is found, counted over all processes, and ends as a dead letter, alone.
+"""
+
+from __future__ import annotations
+
+from onward.events import Envelope
+from onward.pipeline.failures import died_letter
+from onward.pipeline.routing import Route
+from onward.policy import Dead, Retry, attempts_after_unclean, decide_suspect, suspect_range
+from onward.ports import Attempt, Claim, Record, Settlement, Store
+from onward.telemetry.failpoints import reach
+
+SUSPECTS = 1000  # the most events that a process may have had in hand
+
+
+def is_suspect(claim: Claim) -> bool:
+    """Whether the next event has to run alone; may widen `claim.suspect_until`, which the mark then stores."""
+    if claim.suspect_until <= claim.position.next:
+        suspects = suspect_range(claim.unclean, claim.position.next, SUSPECTS)
+        claim.suspect_until = max(claim.suspect_until, suspects.stop)
+    return claim.suspect_until > claim.position.next
+
+
+async def mark_or_bury(
+    store: Store, claim: Claim, record: Record, route: Route, *, envelope: Envelope, now: float
+) -> bool:
+    """Set a durable mark and return True: run it. Or, tried often enough, make it a dead letter and return False."""
+    offset = record[0]
+    marked = claim.attempts.get((offset, ""))
+    count = marked.attempts if marked is not None else 0
+    retries = [bound.handler.retry for bound in route.handlers]
+    retry = max(retries, key=lambda each: each.max_attempts, default=Retry())
+    if marked is not None and isinstance(decide_suspect(count, claim.unclean, retry), Dead):
+        tries = attempts_after_unclean(count, claim.unclean)
+        settlement = Settlement(
+            claim.position.finish([offset]),
+            dead=[died_letter(claim, offset, marked, tries, envelope, record[2])],
+            forget=[key for key in claim.attempts if key[0] == offset],
+        )
+    else:
+        settlement = Settlement(
+            claim.position,
+            attempts={(offset, ""): Attempt(count + 1, "", "", marked.first_at if marked else now, now)},
+            suspect_until=claim.suspect_until,
+            clears_unclean=False,
+        )
+    async with store.unit() as unit:
+        unit.commit(claim, settlement)
+    reach("suspect.marked")
+    return not settlement.dead
