@@ -186,7 +186,25 @@ class Service:
         held: dict[str, list[int]] = {}
         for each in self._subscriptions:
             held[f"{each.group}:{each.topic}"] = sorted(each.claims)
-        return {"service": self.plan.name, "member": self.member, "partitions": held, **self.meter.snapshot()}
+        counts = self.meter.snapshot()
+        return {
+            "service": self.plan.name,
+            "member": self.member,
+            "partitions": held,
+            "lag": sum(self.lags().values()),
+            **counts,
+        }
+
+    def lags(self) -> dict[str, int]:
+        """Events that wait on the partitions held here, by group and topic."""
+        found: dict[str, int] = {}
+        if self.engine is None:
+            return found
+        for each in self._subscriptions:
+            ends = self.engine.broker.log.bounds(each.topic)
+            waiting = (claim.position.in_flight(ends[claim.partition][1]) for claim in each.claims.values())
+            found[f"{each.group}:{each.topic}"] = sum(waiting)
+        return found
 
     async def drain(self, timeout_s: float) -> Drained:
         """Take nothing new, finish what is in flight within the time, give partitions back."""

@@ -48,7 +48,7 @@ class Stage:
             "ONWARD_STORE": f"sqlite:///{self.database}",
             "ONWARD_FAILPOINT": failpoint,
             "ONWARD_FAILPOINT_DIR": str(self.points),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
         }
 
     def publish(self, first: int, last: int, failpoint: str = "") -> int:

@@ -1,0 +1,112 @@
+"""`onward run`: services as processes that are kept alive, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+
+import click
+
+from onward.cli.targets import load
+from onward.errors import DeliveryError, MissingExtraError
+from onward.runtime.health import HealthServer
+from onward.runtime.supervisor import HANG_S, Supervisor
+from onward.telemetry.logs import set_up_logs
+
+
+@click.command(
+    help="""Run services until told to stop; then drain.
+
+    TARGET is MODULE:ATTRIBUTE, such as inventory:app. Each service has processes of its own; partitions are shared out
+    among them, and among all others that run on the same file. SIGTERM or Ctrl-C drains: nothing new is taken, and what
+    is in flight is finished.
+
+    Exit codes: 0 drained, 1 a service could not start, 2 wrong usage, 3 not everything finished in time.
+
+    Example: onward run inventory:app payment:app --workers 2
+    """
+)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--workers", default=1, show_default=True, help="Processes for each service.")
+@click.option("--health-port", default=0, show_default=True, help="Where health is served; 0 is any free port.")
+@click.option("--drain-s", default=25.0, show_default=True, help="Seconds that work in flight may take at the end.")
+@click.option(
+    "--hang-s", default=HANG_S, show_default=True, help="Silence after which a process is replaced, in seconds."
+)
+@click.option("--reload", is_flag=True, help="Start again when a file below this folder changes; for development.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
+def run(
+    targets: tuple[str, ...],
+    workers: int,
+    health_port: int,
+    drain_s: float,
+    hang_s: float,
+    reload: bool,
+    as_json: bool,
+) -> None:
+    set_up_logs()
+    named = [(load(target).name, target) for target in targets]
+    sys.exit(asyncio.run(_run(named, workers, health_port, drain_s, hang_s, reload, as_json)))
+
+
+async def _run(
+    named: list[tuple[str, str]],
+    workers: int,
+    health_port: int,
+    drain_s: float,
+    hang_s: float,
+    reload: bool,
+    as_json: bool,
+) -> int:
+    supervisor = Supervisor(named, workers=workers, drain_s=drain_s, hang_s=hang_s)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    health = HealthServer(supervisor.states, port=health_port)
+    health.start()
+    reloading = asyncio.create_task(_reload(supervisor)) if reload else None
+    try:
+        await supervisor.start()
+        names = [name for name, _ in named]
+        _tell(
+            as_json,
+            {"running": names, "health": health.address},
+            f"running {', '.join(names)}; health: {health.address}/ready",
+        )
+        supervisor.failure.add_done_callback(lambda _: stop.set())
+        await stop.wait()
+        failed = supervisor.failure.exception() if supervisor.failure.done() else None
+        if failed is None:
+            _tell(as_json, {"draining": names}, "draining …")
+        finished = await supervisor.stop_all()
+        for state in supervisor.states():
+            _tell(
+                as_json,
+                {"service": state.name, "handled": state.handled, "dead": state.dead, "restarts": state.restarts},
+                f"{state.name}: {state.handled:,} handled, {state.dead:,} dead letters, {state.restarts} restarts",
+            )
+        if isinstance(failed, DeliveryError):
+            click.echo(f"onward: {failed}", err=True)
+            return 1
+        return 0 if finished else 3
+    finally:
+        if reloading is not None:
+            reloading.cancel()
+            await asyncio.gather(reloading, return_exceptions=True)
+        health.stop()
+
+
+def _tell(as_json: bool, fact: dict[str, object], sentence: str) -> None:
+    click.echo(json.dumps(fact) if as_json else sentence)
+
+
+async def _reload(supervisor: Supervisor) -> None:
+    try:
+        from watchfiles import PythonFilter, awatch
+    except ImportError as error:
+        raise MissingExtraError("--reload needs the extra `reload`: pip install 'onward[reload]'.") from error
+    async for changes in awatch(".", watch_filter=PythonFilter()):
+        click.echo(f"{len(changes)} file(s) changed; starting again")
+        await supervisor.restart_all()
