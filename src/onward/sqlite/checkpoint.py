@@ -26,9 +26,7 @@ class Checkpointer:
     snapshot open.
     """
 
-    def __init__(
-        self, writer: apsw.Connection, connect: Callable[[], apsw.Connection], threshold_pages: int
-    ) -> None:
+    def __init__(self, writer: apsw.Connection, connect: Callable[[], apsw.Connection], threshold_pages: int) -> None:
         self._writer = writer
         self._connect = connect
         self._threshold_pages = threshold_pages

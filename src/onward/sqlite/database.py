@@ -175,9 +175,7 @@ class Database:
         except RuntimeError:
             pass
         else:
-            raise TransactionError(
-                "transaction_sync() would block the event loop: use `async with transaction()`."
-            )
+            raise TransactionError("transaction_sync() would block the event loop: use `async with transaction()`.")
         self._begin_blocking()
         try:
             yield self.writer
@@ -205,9 +203,7 @@ class Database:
             return
         if self.writer.in_transaction:
             self.rollback()
-        self._refusal = StoreClosedError(
-            f"{self.path} was closed. Nothing was written; use it only until `close`."
-        )
+        self._refusal = StoreClosedError(f"{self.path} was closed. Nothing was written; use it only until `close`.")
         if self._checkpointer is not None:
             self._checkpointer.close()
             checkpoint(self.writer)

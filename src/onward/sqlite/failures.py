@@ -18,8 +18,7 @@ _MEANINGS: tuple[tuple[tuple[type[apsw.Error], ...], type[StoreError], str], ...
     (
         (apsw.BusyError, apsw.LockedError),
         StoreBusyError,
-        "another program holds a lock on the file. Nothing was written; end that program's transaction and "
-        "try again",
+        "another program holds a lock on the file. Nothing was written; end that program's transaction and try again",
     ),
     (
         (apsw.FullError,),

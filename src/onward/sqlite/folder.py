@@ -34,8 +34,7 @@ def run_folder(database: str | Path) -> Path:
         ) from error
     except OSError as error:
         raise StoreError(
-            f"The folder {folder} can't be made ({error.strerror}). Nothing was written; move what is in "
-            "the way.",
+            f"The folder {folder} can't be made ({error.strerror}). Nothing was written; move what is in the way.",
             path=str(file),
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):

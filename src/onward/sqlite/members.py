@@ -114,9 +114,7 @@ class Membership:
     def beat(self) -> None:
         """Says that the event loop turns: call it from there, every second."""
         if self._descriptor < 0:
-            raise StoreClosedError(
-                f"Member {self.member.id} has left, or was inherited by a fork; join again."
-            )
+            raise StoreClosedError(f"Member {self.member.id} has left, or was inherited by a fork; join again.")
         now_ns = self._clock_ns()
         os.utime(self._descriptor, ns=(now_ns, now_ns))
 

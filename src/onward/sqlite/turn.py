@@ -42,11 +42,7 @@ class WriteTurn:
         try:
             self._write = _open(folder / "write")
             self._gate = _open(folder / "gate")
-            # Filled, not just sized: a page without a block behind it would be a SIGBUS when the disk is
-            # full.
-            if os.fstat(self._write).st_size < _RECORD_BYTES:
-                os.pwrite(self._write, bytes(_RECORD_BYTES), 0)
-            self._record = mmap.mmap(self._write, _RECORD_BYTES)
+            self._record = _mapped(folder / "write")
         except OSError as error:
             self._close_files()
             raise StoreError(
@@ -104,9 +100,7 @@ class WriteTurn:
             blocked = self._blocked
         if waiter is not None and not waiter.done():
             waiter.set_exception(
-                StoreClosedError(
-                    "The database was closed while this transaction waited for its turn to write."
-                )
+                StoreClosedError("The database was closed while this transaction waited for its turn to write.")
             )
         self._asked.release()
         if not blocked:
@@ -218,6 +212,21 @@ def _holder(record: bytes | mmap.mmap) -> Holder | None:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The record in the lock's file, by a descriptor that no lock is taken on.
+
+    A mapping keeps a copy of its descriptor, and a forked child keeps the mapping: it would keep the lock.
+    """
+    descriptor = _open(path)
+    try:
+        # Filled, not just sized: a page without a block behind it would be a SIGBUS when the disk is full.
+        if os.fstat(descriptor).st_size < _RECORD_BYTES:
+            os.pwrite(descriptor, bytes(_RECORD_BYTES), 0)
+        return mmap.mmap(descriptor, _RECORD_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _settle(waiter: asyncio.Future[None]) -> None:
