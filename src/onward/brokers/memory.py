@@ -1,0 +1,263 @@
+"""The broker in memory, for tests: the log is lists, a group is a dictionary, a wake-up is an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import count, takewhile
+from time import time_ns
+
+import msgspec
+
+from onward import ids
+from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
+from onward.events import Envelope
+from onward.partitioning import partition_of
+from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
+from onward.sqlite.times import from_micros
+from onward.topics import Topic
+
+_READ_BYTES = 8 << 20  # a batch ends with the record that passes this
+
+
+class MemoryLog:
+    """`Log` in lists. A record is `(offset, wire type, value, key, id, source, microseconds, extra)`."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, list[list[Record]]] = {}
+        self.declared: dict[str, Topic] = {}
+
+    def wire_type(self, tag: Hashable) -> WireType:
+        assert isinstance(tag, WireType)
+        return tag
+
+    def envelope(self, topic: str, partition: int, record: Record) -> Envelope:
+        offset, wire, _, key, event_id, source, micros, extra = record
+        return Envelope(
+            id=event_id,
+            source=source,
+            type=wire.type,
+            version=wire.version,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            key=key,
+            time=from_micros(micros),
+            extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
+        )
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        lanes = self.lanes.get(topic)
+        return lanes[partition][offset : offset + limit] if lanes else []
+
+    def bounds(self, topic: str) -> list[tuple[int, int]]:
+        return [(0, len(lane)) for lane in self.lanes.get(topic, ())]
+
+    def topics(self) -> list[Topic]:
+        return [self.declared[name] for name in sorted(self.declared)]
+
+    def create(self, topic: Topic) -> Topic:
+        if topic.name not in self.declared:
+            self.declared[topic.name] = topic
+            self.lanes[topic.name] = [[] for _ in range(topic.partitions)]
+        return self.declared[topic.name]
+
+
+class MemoryBroker:
+    """`Broker` for one process and one event loop."""
+
+    capabilities = Capabilities(durable=False, shared=False, atomic_publish=True)
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.appended: list[Callable[[set[str]], None]] = []
+        self.owners: dict[tuple[str, str], dict[int, MemoryConsumer]] = {}
+        self.members: dict[tuple[str, str], list[MemoryConsumer]] = {}
+        self._bytes: dict[str, int] = {}
+        self._turn = count()
+        self._closed = False
+
+    async def open(self, topics: Iterable[Topic]) -> None:
+        for topic in topics:
+            known = self.log.create(topic)
+            if known.partitions != topic.partitions:
+                raise RegistrationError(
+                    f"Topic {topic.name!r} has {known.partitions} partitions and the code declares {topic.partitions}:"
+                    f" their number is fixed when a topic is created. Declare partitions={known.partitions}.",
+                    topic=topic.name,
+                )
+
+    async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        self.prepare(outgoing, source)()
+
+    def prepare(self, outgoing: Sequence[Outgoing], source: str) -> Callable[[], None]:
+        """Refuse now what can't be published; what comes back appends it, and can't fail.
+
+        So a store can commit in between. Raises BacklogFullError and StoreClosedError.
+        """
+        if self._closed:
+            raise StoreClosedError("The broker in memory was closed. Nothing was published; use it until `close`.")
+        sizes: dict[str, int] = {}
+        for event in outgoing:
+            sizes[event.topic] = sizes.get(event.topic, 0) + len(event.value or b"")
+        for name, adds in sizes.items():
+            held, limit = self._bytes.get(name, 0), self.log.create(Topic(name)).retention.backlog_bytes
+            if held + adds > limit:
+                raise BacklogFullError(
+                    f"Topic {name!r} holds {held:,} bytes of events and may hold {limit:,}, so {adds:,} bytes more"
+                    " were refused; nothing was published. Raise Retention.backlog_bytes.",
+                    topic=name,
+                )
+        events = list(outgoing)
+        return lambda: self._append(events, source, sizes)
+
+    def _append(self, events: list[Outgoing], source: str, sizes: dict[str, int]) -> None:
+        micros, turn = time_ns() // 1000, next(self._turn)
+        for event, new_id in zip(events, ids.uuid7_bytes(len(events)), strict=True):
+            lanes = self.log.lanes[event.topic]
+            lane = lanes[turn % len(lanes) if event.key is None else partition_of(event.key.encode(), len(lanes))]
+            event_id = _text(event.id or new_id)
+            wire = WireType(event.type, event.version)
+            lane.append(
+                (len(lane), wire, event.value, event.key, event_id, event.source or source, micros, event.extra)
+            )
+        for name, adds in sizes.items():
+            self._bytes[name] = self._bytes.get(name, 0) + adds
+        self.wake(sizes)
+        for tell in self.appended:
+            tell(set(sizes))
+
+    async def consume(self, group: Group) -> MemoryConsumer:
+        consumer = MemoryConsumer(self, group)
+        self.members.setdefault(consumer.place, []).append(consumer)
+        self.wake([group.topic])  # the others give their excess back in their next `next`
+        await consumer.rebalance()
+        return consumer
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Look for records, or for a change of members, in these topics; in all when none is named."""
+        names = set(topics)
+        for (_, topic), consumers in self.members.items():
+            if not names or topic in names:
+                for consumer in consumers:
+                    consumer.wake()
+
+    async def close(self) -> None:
+        for consumers in list(self.members.values()):
+            for consumer in list(consumers):
+                await consumer.close()
+        self._closed = True
+
+
+class MemoryConsumer:
+    """`Consumer` in memory. The first members in order of joining hold the remainder of the partitions."""
+
+    def __init__(self, broker: MemoryBroker, group: Group) -> None:
+        self.place = (group.name, group.topic)
+        self._broker = broker
+        self._group = group
+        self._lanes = broker.log.lanes[group.topic]
+        self._owners = broker.owners.setdefault(self.place, {})
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._turn = 0
+        self._wakeup = asyncio.Event()
+
+    async def next(self, limit: int, wait_s: float) -> Delivery | None:
+        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
+        await self.rebalance()
+        self._wakeup.clear()
+        delivery = self._poll(limit)
+        if delivery is not None:
+            return delivery
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wakeup.wait()
+        except TimeoutError:
+            return None
+        await self.rebalance()
+        return self._poll(limit)
+
+    def _poll(self, limit: int) -> Delivery | None:
+        for step in range(1, len(self._lanes) + 1):
+            partition = (self._turn + step) % len(self._lanes)
+            offset = self._positions.get(partition)
+            if offset is None or partition in self._paused:
+                continue
+            records = _bounded(self._lanes[partition][offset : offset + limit])
+            if records:
+                self._turn = partition
+                end = self._positions[partition] = offset + len(records)
+                return Delivery(self._group.topic, partition, records, end)
+        return None
+
+    def seek(self, partition: int, offset: int) -> None:
+        if partition in self._positions:
+            self._positions[partition] = offset
+
+    def pause(self, partition: int) -> None:
+        self._paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self._paused.discard(partition)
+        self.wake()
+
+    def wake(self) -> None:
+        self._wakeup.set()
+
+    async def rebalance(self) -> None:
+        """Give back what is more than our share, then take what nobody has, up to it."""
+        members = self._broker.members[self.place]
+        if self not in members:
+            return
+        base, more = divmod(len(self._lanes), len(members))
+        share = base + (members.index(self) < more)
+        mine = sorted(self._positions)
+        await self._give_up(mine[share:])
+        free = [partition for partition in range(len(self._lanes)) if partition not in self._owners]
+        taken = free[: max(0, share - len(mine))]
+        if taken:
+            self._owners.update(dict.fromkeys(taken, self))
+            try:
+                self._positions.update(await self._group.assigned(taken))
+            except BaseException:
+                self._free(taken)
+                raise
+
+    async def _give_up(self, partitions: list[int]) -> None:
+        if partitions:
+            for partition in partitions:
+                del self._positions[partition]
+                self._paused.discard(partition)
+            try:
+                await self._group.revoked(partitions)
+            finally:
+                self._free(partitions)
+
+    def _free(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            self._owners.pop(partition, None)
+        self._broker.wake([self._group.topic])
+
+    async def close(self) -> None:
+        members = self._broker.members[self.place]
+        if self in members:
+            members.remove(self)
+            await self._give_up(list(self._positions))
+            self._broker.wake([self._group.topic])
+
+
+def _bounded(records: list[Record]) -> list[Record]:
+    """Its first records, up to and with the one that passes _READ_BYTES."""
+    size = 0
+
+    def fits(record: Record) -> bool:
+        nonlocal size
+        before, size = size, size + len(record[2] or b"")
+        return before < _READ_BYTES
+
+    return list(takewhile(fits, records))
+
+
+def _text(event_id: bytes) -> str:
+    return ids.text(event_id) if len(event_id) == 16 else event_id.decode()

@@ -1,0 +1,286 @@
+"""The store in memory, for tests: accounts in dictionaries, effects on an SQLite database of this process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import urandom
+from typing import NamedTuple
+
+import apsw
+
+from onward.errors import ClaimLostError, RegistrationError
+from onward.ledger import Position
+from onward.ports import (
+    Attempt,
+    Capabilities,
+    Claim,
+    DeadLetter,
+    HandlerEntry,
+    Outgoing,
+    Retried,
+    ServiceEntry,
+    Settlement,
+    SubscriptionEntry,
+)
+from onward.sqlite.connection import connect
+from onward.sqlite.database import Database
+from onward.sqlite.failures import translate
+from onward.stores.transaction import Statements
+from onward.stores.unit import SqliteUnit
+
+Prepare = Callable[[Sequence[Outgoing], str], Callable[[], None]]
+"""Refuses outputs that can't be published; what it returns publishes them, and can't fail."""
+
+
+@dataclass(slots=True)
+class MemoryAccount:
+    """One subscription's account of one partition."""
+
+    position: Position
+    token: bytes | None = None
+    revision: int = 0
+    unclean: int = 0
+    suspect_until: int = 0
+    attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MemorySubscription:
+    """A subscription on record, with its accounts by partition."""
+
+    id: int
+    entry: SubscriptionEntry
+    handlers: dict[str, HandlerEntry]
+    accounts: list[MemoryAccount]
+
+
+@dataclass(slots=True)
+class StoredLetter:
+    """A dead letter; `state` is "dead", "retrying" or "recovered"."""
+
+    id: int
+    subscription: int
+    partition: int
+    letter: DeadLetter
+    state: str = "dead"
+
+
+class Tally(NamedTuple):
+    """What became of the events of one handler on one partition."""
+
+    succeeded: int = 0
+    dead: int = 0
+    skipped: int = 0
+
+
+def memory_database() -> Database:
+    """An empty database of this process, for the effects of one or more services."""
+    connection = connect(":memory:", None)
+    return Database(":memory:", connection, connection)
+
+
+class MemoryStore:
+    """`Store` of one service. `settled` is called after each commit that moved an account."""
+
+    capabilities = Capabilities(durable=False, shared=False, atomic_publish=True)
+
+    def __init__(self, database: Database, prepare: Prepare, service: str) -> None:
+        self.subscriptions: list[MemorySubscription] = []
+        self.letters: list[StoredLetter] = []
+        self.tallies: dict[tuple[int, int, str], Tally] = {}
+        self.settled: list[Callable[[Claim, Position, Settlement], None]] = []
+        self._database = database
+        self._prepare = prepare
+        self._service = service
+        self._statements = Statements(database.writer)
+        self._staged: list[Callable[[], None]] = []
+        database.after_commit.append(self._apply)
+
+    def unit(self) -> MemoryUnit:
+        return MemoryUnit(self, self._database, self._statements)
+
+    def stage(self, change: Callable[[], None]) -> None:
+        """Make a change in memory by the commit of the open transaction, and not at all if it does not commit."""
+        self._staged.append(change)
+
+    def stage_outputs(self, outputs: Sequence[Outgoing]) -> None:
+        self.stage(self._prepare(outputs, self._service))
+
+    def forget(self) -> None:
+        self._staged.clear()
+
+    def _apply(self) -> None:
+        staged, self._staged = self._staged, []
+        for change in staged:
+            change()
+
+    async def open(self, service: ServiceEntry) -> list[int]:
+        for entry in service.subscriptions:
+            self._check(service.name, entry)
+        here = {(entry.name, entry.topic) for entry in service.subscriptions}
+        for known in self.subscriptions:
+            if service.subscriptions and (known.entry.name, known.entry.topic) not in here:
+                raise _missing(service.name, known.entry.name, known.entry.topic)
+        try:
+            async with self._database.transaction() as connection:
+                for sql in service.schema:
+                    connection.execute(sql)
+        except apsw.Error as error:
+            raise translate(error, f"Preparing the tables of service {service.name!r}") from error
+        return [self._register(entry) for entry in service.subscriptions]
+
+    def _find(self, entry: SubscriptionEntry) -> MemorySubscription | None:
+        same = (each for each in self.subscriptions if (each.entry.name, each.entry.topic) == (entry.name, entry.topic))
+        return next(same, None)
+
+    def _check(self, service: str, entry: SubscriptionEntry) -> None:
+        known = self._find(entry)
+        if known is None:
+            return
+        for handler in entry.handlers:
+            before = known.handlers.get(handler.name)
+            if before is None and handler.start != "now":
+                raise RegistrationError(
+                    f"Handler {handler.name!r} joins the running subscription {service}/{entry.name} on topic"
+                    f" {entry.topic!r} with start={handler.start!r}, but the others are past that. Give it start='now',"
+                    " or alone=True for a position of its own. Nothing was handled."
+                )
+            if before is not None and (before.kind, before.start) != (handler.kind, handler.start):
+                raise RegistrationError(
+                    f"Handler {handler.name!r} of service {service!r} is on record as {before.kind},"
+                    f" start={before.start}, and the code says {handler.kind}, start={handler.start}. Put it back, or"
+                    " give it a new name. Nothing was handled."
+                )
+        for name in known.handlers.keys() - {handler.name for handler in entry.handlers}:
+            raise _missing(service, name, entry.topic)
+
+    def _register(self, entry: SubscriptionEntry) -> int:
+        known = self._find(entry)
+        if known is None:
+            accounts = [MemoryAccount(Position(start, start)) for start in entry.starts]
+            known = MemorySubscription(len(self.subscriptions) + 1, entry, {}, accounts)
+            self.subscriptions.append(known)
+        for handler in entry.handlers:
+            before = known.handlers.get(handler.name, handler)
+            known.handlers[handler.name] = handler._replace(joined=before.joined)
+        return known.id
+
+    def account(self, subscription: int, partition: int) -> MemoryAccount:
+        return self.subscriptions[subscription - 1].accounts[partition]
+
+    async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
+        async with self._database.transaction():
+            return [self._claim(subscription, topic, partition) for partition in partitions]
+
+    def _claim(self, subscription: int, topic: str, partition: int) -> Claim:
+        account = self.account(subscription, partition)
+        account.token = urandom(16)
+        account.revision += 1
+        account.unclean += 1
+        handlers = self.subscriptions[subscription - 1].handlers
+        return Claim(
+            subscription,
+            topic,
+            partition,
+            account.token,
+            account.revision,
+            account.position,
+            account.unclean - 1,
+            account.suspect_until,
+            dict(account.attempts),
+            {name: handler.joined[partition] for name, handler in handlers.items()},
+        )
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        async with self._database.transaction():
+            for claim in claims:
+                account = self.account(claim.subscription, claim.partition)
+                if account.token == claim.token:
+                    account.token, account.unclean = None, 0
+                    account.revision += 1
+
+    def retry(self) -> int:
+        """Ask every dead letter to run again; how many there are."""
+        dead = [each for each in self.letters if each.state == "dead"]
+        for each in dead:
+            each.state = "retrying"
+        return len(dead)
+
+    async def close(self) -> None:
+        """The database is closed by who opened it."""
+        if self._apply in self._database.after_commit:
+            self._database.after_commit.remove(self._apply)
+
+    def settle(self, claim: Claim, done: Settlement) -> None:
+        """What the open transaction's commit says about an account."""
+        account = self.account(claim.subscription, claim.partition)
+        before, account.position = account.position, done.position
+        account.revision += 1
+        if done.clears_unclean:
+            account.unclean = 0
+        if done.suspect_until is not None:
+            account.suspect_until = done.suspect_until
+        account.attempts.update(done.attempts)
+        for key in done.forget:
+            account.attempts.pop(key, None)
+        for handler, count in done.succeeded.items():
+            self._count(claim, handler, succeeded=count)
+        if done.skipped:
+            self._count(claim, "", skipped=done.skipped)
+        for letter in done.dead:
+            self.letters.append(StoredLetter(len(self.letters) + 1, claim.subscription, claim.partition, letter))
+            self._count(claim, letter.handler, dead=1)
+        self._settle_retried(claim, done)
+        for tell in self.settled:
+            tell(claim, before, done)
+
+    def _settle_retried(self, claim: Claim, done: Settlement) -> None:
+        for letter_id in done.revived:
+            stored = self.letters[letter_id - 1]
+            stored.state = "recovered"
+            self._count(claim, stored.letter.handler, dead=-1)
+        for letter_id, error, detail in done.still_dead:
+            stored = self.letters[letter_id - 1]
+            stored.state = "dead"
+            attempts = stored.letter.attempts + 1
+            stored.letter = stored.letter._replace(error=error, detail=detail, attempts=attempts)
+
+    def _count(self, claim: Claim, handler: str, *, succeeded: int = 0, dead: int = 0, skipped: int = 0) -> None:
+        place = (claim.subscription, claim.partition, handler)
+        before = self.tallies.get(place, Tally())
+        self.tallies[place] = Tally(before.succeeded + succeeded, before.dead + dead, before.skipped + skipped)
+
+
+class MemoryUnit(SqliteUnit):
+    """`Unit` whose effects are SQL, and whose account moves in memory by the same commit."""
+
+    def __init__(self, store: MemoryStore, database: Database, statements: Statements) -> None:
+        super().__init__(database, statements, store.stage_outputs, store.forget)
+        self._store = store
+
+    def retrying(self, claim: Claim) -> list[Retried]:
+        asked = [
+            Retried(each.id, each.letter)
+            for each in self._store.letters
+            if each.state == "retrying" and (each.subscription, each.partition) == (claim.subscription, claim.partition)
+        ]
+        return sorted(asked, key=lambda each: each.letter.offset)[:100]
+
+    def _settle(self, claim: Claim, done: Settlement) -> None:
+        account = self._store.account(claim.subscription, claim.partition)
+        if (account.token, account.revision) != (claim.token, claim.revision):
+            raise ClaimLostError(
+                f"Partition {claim.partition} of topic {claim.topic!r} has been claimed by somebody else since; this"
+                " batch was rolled back.",
+                topic=claim.topic,
+                partition=claim.partition,
+            )
+        self._store.stage(lambda: self._store.settle(claim, done))
+
+
+def _missing(service: str, name: str, topic: str) -> RegistrationError:
+    return RegistrationError(
+        f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
+        " count as done without having run. Put it back. Nothing was handled."
+    )

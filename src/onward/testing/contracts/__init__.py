@@ -1,0 +1,33 @@
+"""What an adapter is, as tests: subclass the suites, supply one fixture, and the next adapter is a few lines.
+
+class TestMyBroker(DeliveryContract, GroupContract, LogContract):
+    @pytest.fixture
+    def open_broker(self): return open_my_broker    # () -> async context manager of a Broker
+
+class TestMyStore(AccountContract, DeadLetterContract, RegistrationContract, TransactionContract):
+    @pytest.fixture
+    def open_store(self): return open_my_store      # () -> async context manager of a StoreBench
+"""
+
+from onward.testing.contracts.accounts import AccountContract
+from onward.testing.contracts.dead_letters import DeadLetterContract
+from onward.testing.contracts.delivery import DeliveryContract
+from onward.testing.contracts.groups import GroupContract
+from onward.testing.contracts.logs import LogContract
+from onward.testing.contracts.registration import RegistrationContract
+from onward.testing.contracts.scenes import OpenBroker, OpenStore, StoreBench, StoreInspection
+from onward.testing.contracts.transactions import TransactionContract
+
+__all__ = [
+    "AccountContract",
+    "DeadLetterContract",
+    "DeliveryContract",
+    "GroupContract",
+    "LogContract",
+    "OpenBroker",
+    "OpenStore",
+    "RegistrationContract",
+    "StoreBench",
+    "StoreInspection",
+    "TransactionContract",
+]

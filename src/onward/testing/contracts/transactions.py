@@ -1,0 +1,209 @@
+"""Transactions: what a handler may do inside, and what is undone when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from onward.errors import StoreError, TransactionError
+from onward.events import Event
+from onward.testing.contracts.scenes import StoreBench, event, on_store
+
+
+class Counted(Event, type="onward.contract.counted", topic="one"):
+    """What the suite publishes inside transactions."""
+
+    number: int
+
+
+class TransactionContract:
+    """Supply the fixture `open_store`."""
+
+    @on_store
+    async def test_a_statement_gives_its_rows_and_the_number_it_changed(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            added = await unit.tx.execute("INSERT INTO effect VALUES (:a), (:b)", a=1, b=2)
+            found = await unit.tx.execute("SELECT n, n * :times FROM effect ORDER BY n", times=10)
+            assert added.rowcount == 2
+            assert found.rows == [(1, 10), (2, 20)]
+            assert (await unit.tx.execute("SELECT max(n) FROM effect")).scalar() == 2
+            assert (await unit.tx.execute("SELECT n FROM effect WHERE n = 9")).scalar() is None
+
+    @on_store
+    async def test_one_wants_exactly_one_row(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            assert (await unit.tx.execute("SELECT 7")).one() == (7,)
+            with pytest.raises(TransactionError):
+                (await unit.tx.execute("SELECT n FROM effect")).one()
+
+    @on_store
+    async def test_events_are_published_by_the_commit_and_not_before(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            await unit.tx.publish(Counted(number=1), Counted(number=2))
+            assert bench.published() == 0
+            unit.commit(None, None)
+        records = bench.broker.log.read("one", 0, 0, 10)
+        assert [record[2] for record in records] == [b'{"number":1}', b'{"number":2}']
+        assert {bench.broker.log.envelope("one", 0, record).source for record in records} == {"shop"}
+
+    @on_store
+    async def test_a_savepoint_undoes_what_happened_inside_and_no_more(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            await unit.tx.publish(Counted(number=1))
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is claimed
+                async with unit.tx.savepoint():
+                    await unit.tx.execute("INSERT INTO effect VALUES (2)")
+                    await unit.tx.publish(Counted(number=2))
+                    raise ZeroDivisionError
+            unit.commit(None, None)
+        assert await bench.effects() == [1]
+        assert bench.published() == 1
+
+    @on_store
+    async def test_savepoints_nest(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            async with unit.tx.savepoint():
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what is claimed
+                    async with unit.tx.savepoint():
+                        await unit.tx.execute("INSERT INTO effect VALUES (2)")
+                        raise ZeroDivisionError
+            unit.commit(None, None)
+        assert await bench.effects() == [1]
+
+    @on_store
+    async def test_an_sql_error_caught_inside_a_savepoint_leaves_the_event_whole(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            with pytest.raises(StoreError):
+                async with unit.tx.savepoint():
+                    await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            await unit.tx.execute("INSERT INTO effect VALUES (2)")
+            unit.commit(None, None)
+        assert await bench.effects() == [1, 2]
+
+    @on_store
+    async def test_an_sql_error_caught_without_a_savepoint_fails_the_event_all_the_same(
+        self, bench: StoreBench
+    ) -> None:
+        claim = await bench.claimed()
+        with pytest.raises(TransactionError):  # noqa: PT012 - the block is what is claimed
+            async with bench.store.unit() as unit:
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                with pytest.raises(StoreError):
+                    await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                unit.commit(None, None)
+        assert await bench.effects() == []
+        assert (await bench.claim_again(claim.subscription)).position.next == 0
+
+    @on_store
+    async def test_nothing_more_runs_after_an_sql_error_that_was_swallowed(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            with pytest.raises(StoreError):
+                await unit.tx.execute("INSERT INTO nowhere VALUES (1)")
+            with pytest.raises(TransactionError):
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+
+    @on_store
+    async def test_undo_takes_back_effects_and_outputs_since_the_innermost_mark(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            for number in (1, 2, 3):
+                unit.mark()
+                await unit.tx.execute("INSERT INTO effect VALUES (:n)", n=number)
+                unit.outputs.append(event())
+            unit.undo()
+            unit.keep()
+            unit.keep()
+            unit.commit(None, None)
+        assert await bench.effects() == [1, 2]
+        assert bench.published() == 2
+
+    @on_store
+    async def test_undo_of_an_outer_mark_takes_back_what_an_inner_one_kept(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            unit.mark()
+            unit.mark()
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            unit.keep()
+            unit.undo()
+            unit.commit(None, None)
+        assert await bench.effects() == []
+
+    @on_store
+    async def test_keep_refuses_what_a_swallowed_error_left_and_undo_mends_it(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            unit.mark()
+            with pytest.raises(StoreError):
+                await unit.tx.execute("INSERT INTO nowhere VALUES (1)")
+            with pytest.raises(TransactionError):
+                unit.keep()
+            unit.undo()
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            unit.commit(None, None)
+        assert await bench.effects() == [1]
+
+    @on_store
+    async def test_a_transaction_is_of_no_use_after_its_end(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            unit.commit(None, None)
+        with pytest.raises(TransactionError):
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+        with pytest.raises(TransactionError):
+            await unit.tx.publish(Counted(number=1))
+        assert await bench.effects() == []
+
+    @on_store
+    async def test_a_handler_cannot_end_the_transaction_itself(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        for ending in ("COMMIT", "ROLLBACK", "BEGIN"):
+            async with bench.store.unit() as unit:
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                with pytest.raises(TransactionError):
+                    await unit.tx.execute(ending)
+        assert await bench.effects() == []
+
+    @on_store
+    async def test_plain_functions_have_the_same_transaction(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            unit.sync_tx.submit("INSERT INTO effect VALUES (:n)", n=1)
+            with pytest.raises(ZeroDivisionError), unit.sync_tx.savepoint():  # noqa: PT012 - the block is what is claimed
+                unit.sync_tx.submit("INSERT INTO effect VALUES (2)")
+                raise ZeroDivisionError
+            unit.sync_tx.publish(Counted(number=1))
+            assert (await unit.tx.execute("SELECT n FROM effect")).rows == [(1,)]
+            unit.commit(None, None)
+        assert await bench.effects() == [1]
+        assert bench.published() == 1
+
+    @on_store
+    async def test_transactions_take_turns(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        entered = asyncio.Event()
+
+        async def second() -> list[int]:
+            async with bench.store.unit() as unit:
+                entered.set()
+                return [row[0] for row in (await unit.tx.execute("SELECT n FROM effect")).rows]
+
+        async with bench.store.unit() as unit:
+            waiting = asyncio.create_task(second())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not entered.is_set()
+            await unit.tx.execute("INSERT INTO effect VALUES (1)")
+            unit.commit(None, None)
+        assert await waiting == [1]

@@ -1,0 +1,5 @@
+"""Pytest's entry to the test kit."""
+
+import pytest
+
+pytest.register_assert_rewrite("onward.testing.contracts")

@@ -1,0 +1,95 @@
+"""The broker and the store on one SQLite file are what the contracts say."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from onward.brokers.sqlite import SqliteBroker, SqliteConsumer
+from onward.ports import Broker, Group
+from onward.sqlite.database import Database
+from onward.sqlite.log import FileLog
+from onward.stores.sqlite import SqliteStore
+from onward.testing.contracts import (
+    AccountContract,
+    DeadLetterContract,
+    DeliveryContract,
+    GroupContract,
+    LogContract,
+    OpenBroker,
+    OpenStore,
+    RegistrationContract,
+    StoreBench,
+    TransactionContract,
+)
+
+
+class SharedBroker(SqliteBroker):
+    """Members that would be processes of their own live in this one: whoever has joined is alive until it closes."""
+
+    def __init__(self, log: FileLog) -> None:
+        super().__init__(log, lambda group: sorted(self._living[group]))
+        self._living: dict[str, set[str]] = defaultdict(set)
+        self._names: dict[SqliteConsumer, Group] = {}
+
+    async def consume(self, group: Group) -> SqliteConsumer:
+        self._living[group.name].add(group.member)
+        consumer = await super().consume(group)
+        self._names[consumer] = group
+        return consumer
+
+    def left(self, consumer: SqliteConsumer) -> None:
+        super().left(consumer)
+        group = self._names[consumer]
+        self._living[group.name].discard(group.member)
+
+
+class FileInspection:
+    """`StoreInspection` of a store on a file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tallies(self, subscription: int) -> Mapping[str, tuple[int, int, int]]:
+        rows = self._database.read(
+            "SELECT handler, sum(succeeded), sum(dead), sum(skipped) FROM onward_tally"
+            " WHERE subscription = ? GROUP BY handler",
+            (subscription,),
+        )
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    async def retry_dead_letters(self) -> int:
+        async with self._database.transaction() as connection:
+            connection.execute("UPDATE onward_dead_letter SET state = 'retrying' WHERE state = 'dead'")
+            return connection.changes()
+
+
+class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
+    @pytest.fixture
+    def open_broker(self, database_path: Path) -> OpenBroker:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[Broker]:
+            database = Database.open(database_path)
+            broker = SharedBroker(FileLog(database))
+            yield broker
+            await broker.close()
+            database.close()
+
+        return open_it
+
+
+class TestSqliteStore(AccountContract, DeadLetterContract, RegistrationContract, TransactionContract):
+    @pytest.fixture
+    def open_store(self, database_path: Path) -> OpenStore:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[StoreBench]:
+            database = Database.open(database_path)
+            log = FileLog(database)
+            broker = SharedBroker(log)
+            yield StoreBench(SqliteStore(log, "shop"), broker, FileInspection(database))
+            await broker.close()
+            database.close()
+
+        return open_it
