@@ -1,0 +1,48 @@
+"""The rejects file: every row left out, with its line number, the reason, and the original text."""
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onward.blueprints.shop.orders_csv.records import Reject
+
+COLUMNS = ("line", "reason", "original")
+
+
+@contextmanager
+def rejects_file(path: Path) -> Iterator[Callable[[Reject], None]]:
+    """A function that keeps a reject. The file appears whole when the block ends, or not at all if it raises.
+
+    Without rejects no file is made, and one of an earlier run is replaced by its header alone.
+    """
+    kept = 0
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(COLUMNS)
+
+            def keep(reject: Reject) -> None:
+                nonlocal kept
+                kept += 1
+                writer.writerow((reject.line, reject.reason, _text(reject.original)))
+
+            yield keep
+            stream.flush()
+            os.fsync(stream.fileno())
+        if kept or path.exists():
+            Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _text(original: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return original.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return original.decode("ascii", errors="backslashreplace")
