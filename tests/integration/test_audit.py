@@ -65,7 +65,7 @@ async def run(app: App, *events: Event) -> None:
         if events:
             await app.publish(*events)
         async with asyncio.timeout(20):
-            while service.engine.database.read(BEHIND):  # noqa: ASYNC110 - what another connection sees
+            while service.engine.database.read(BEHIND):
                 await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,61 @@
+"""`onward audit`: prove that every event is accounted for, or name what is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from onward.cli.options import database_option, json_option
+from onward.cli.output import json_out, progress, table
+from onward.sqlite.audit import Report
+from onward.sqlite.audit import audit as run_audit
+
+WRONG = 3
+
+
+@click.command()
+@database_option
+@click.option("--deep", is_flag=True, help="Compare the ids of all events, not only of the last 100,000 a partition.")
+@json_option
+def audit(database: Path, deep: bool, as_json: bool) -> None:
+    """Account for every event: published = done + skipped + in flight + lost, for each subscription.
+
+    Names each lost event, each doubled one, each sum that does not come out even, and each row that violates an
+    invariant that a service declared. Reads one snapshot and changes nothing.
+
+    Exit codes: 0 balanced, 1 the file can't be read, 3 something is wrong.
+
+    Example: onward audit --database shop.db
+    """
+    report = run_audit(database, deep=deep, progress=lambda step: progress(f"Auditing the {step} …"))
+    progress("")
+    if as_json:
+        json_out({"balanced": report.balanced, "report": report})
+    else:
+        _print(report)
+    if not report.balanced:
+        sys.exit(WRONG)
+
+
+def _print(report: Report) -> None:
+    busy = [each for each in report.tallies if each.published or each.done]
+    if busy:
+        table(
+            ("subscription", "partition", "published", "done", "skipped", "in flight", "lost"),
+            [
+                (each.subscription, each.partition, each.published, each.done, each.skipped, each.in_flight, each.lost)
+                for each in busy
+            ],
+        )
+        click.echo()
+    for problem in report.problems:
+        click.echo(f"{problem.kind.value}: {problem.sentence}")
+    if report.balanced:
+        click.echo(
+            f"Balanced: {report.events:,} events in the log, {len(report.tallies)} accounts and {report.invariants}"
+            " invariants hold."
+        )
+    else:
+        click.echo(f"NOT balanced: {len(report.problems)} findings.")

@@ -1,0 +1,133 @@
+"""`onward dead-letters`: look at events that handlers gave up, and decide what becomes of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onward.cli.options import database_option, json_option
+from onward.cli.output import as_data, as_text, json_out, table
+from onward.cli.writing import changing
+from onward.sqlite.inspection import inspecting
+from onward.sqlite.letters import Letter, discard, letter, letters, retry
+
+
+@click.group(name="dead-letters")
+def dead_letters() -> None:
+    """List, show, retry or discard events that a handler gave up.
+
+    Example: onward dead-letters list
+    """
+
+
+@dead_letters.command(name="list")
+@database_option
+@click.option("--service", help="Only those of one service.")
+@click.option("--all-states", is_flag=True, help="Also those that are recovered or discarded.")
+@json_option
+def list_(database: Path, service: str | None, all_states: bool, as_json: bool) -> None:
+    """List dead letters, newest first, at most 1,000.
+
+    Exit codes: 0 listed, 1 the file can't be read.
+
+    Example: onward dead-letters list --service payment
+    """
+    with inspecting(database) as inspection:
+        found = letters(inspection, service=service, every_state=all_states)
+    if as_json:
+        json_out([_plain(each) for each in found])
+    elif not found:
+        click.echo("No dead letters.")
+    else:
+        table(
+            ("id", "service", "handler", "event type", "key", "state", "cause", "attempts", "died", "error"),
+            [
+                (
+                    str(each.id),
+                    each.service,
+                    each.handler or "(none chosen)",
+                    each.event_type,
+                    each.event_key,
+                    each.state,
+                    each.cause,
+                    each.attempts,
+                    f"{_time(each.died_at):%Y-%m-%d %H:%M:%S}",
+                    each.error,
+                )
+                for each in found
+            ],
+        )
+
+
+@dead_letters.command()
+@click.argument("letter_id", metavar="ID", type=int)
+@database_option
+@json_option
+def show(letter_id: int, database: Path, as_json: bool) -> None:
+    """Show one dead letter with its traceback and its bytes.
+
+    Exit codes: 0 shown, 1 there is none or the file can't be read.
+
+    Example: onward dead-letters show 7
+    """
+    with inspecting(database) as inspection:
+        found = letter(inspection, letter_id)
+    if as_json:
+        json_out(_plain(found))
+        return
+    click.echo(f"Dead letter {found.id}: {found.state}")
+    click.echo(f"  handler   {found.service} / {found.handler or '(none chosen)'}")
+    click.echo(f"  event     {found.event_type} version {found.event_version}, id {found.event_id}")
+    click.echo(
+        f"  from      {found.event_source} at {found.event_time:%Y-%m-%d %H:%M:%S}, key {found.event_key or '-'}"
+    )
+    click.echo(f"  place     {found.topic}, partition {found.partition}, offset {found.offset}")
+    click.echo(f"  cause     {found.cause} after {found.attempts} attempts: {found.error}")
+    click.echo(f"  first     {_time(found.first_at):%Y-%m-%d %H:%M:%S}, died {_time(found.died_at):%Y-%m-%d %H:%M:%S}")
+    click.echo(f"\n{found.detail}\n\n{as_text(found.value)}")
+
+
+@dead_letters.command(name="retry")
+@click.argument("letter_ids", metavar="[ID]...", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Retry all that are dead.")
+@database_option
+def retry_(letter_ids: tuple[int, ...], every: bool, database: Path) -> None:
+    """Hand dead letters to their handlers again; a running service does it at once, another when it starts.
+
+    Exit codes: 0 all are on their way, 1 one can't be retried and none is, 2 wrong usage.
+
+    Example: onward dead-letters retry 7 8
+    """
+    if bool(letter_ids) == every:
+        raise click.UsageError("Name the ids to retry, or --all.")
+    with changing(database) as change:
+        count, topics = retry(change.connection, None if every else letter_ids)
+        change.wake(topics)
+    click.echo(f"{count} dead letters are marked to be retried; running services have been woken.")
+
+
+@dead_letters.command(name="discard")
+@click.argument("letter_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@database_option
+def discard_(letter_ids: tuple[int, ...], database: Path) -> None:
+    """Give dead letters up for good; they stay on record as discarded.
+
+    Exit codes: 0 all are discarded, 1 one can't be and none is.
+
+    Example: onward dead-letters discard 9
+    """
+    with changing(database) as change:
+        count = discard(change.connection, letter_ids)
+    click.echo(f"{count} dead letters are discarded.")
+
+
+def _plain(found: Letter) -> dict[str, Any]:
+    fields = {name: getattr(found, name) for name in Letter.__dataclass_fields__ if name != "value"}
+    return {**fields, "first_at": _time(found.first_at), "died_at": _time(found.died_at), "data": as_data(found.value)}
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

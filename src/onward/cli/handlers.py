@@ -1,0 +1,111 @@
+"""`onward handlers`: what the file has on record of each service's handlers, and how it is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onward.cli.options import database_option, json_option
+from onward.cli.output import json_out, table
+from onward.cli.writing import changing
+from onward.errors import RegistrationError
+from onward.sqlite import registrations
+from onward.sqlite.accounts import subscriptions
+from onward.sqlite.inspection import inspecting
+
+
+@click.group()
+def handlers() -> None:
+    """List, rename or retire the handlers that a file has on record.
+
+    A handler's name is its identity: what is done is counted under it. Changing it in the code alone would run
+    or skip events, so the service refuses to start until the record is changed too.
+
+    Example: onward handlers list
+    """
+
+
+@handlers.command(name="list")
+@database_option
+@json_option
+def list_(database: Path, as_json: bool) -> None:
+    """List the handlers on record.
+
+    Exit codes: 0 listed, 1 the file can't be read.
+
+    Example: onward handlers list --json
+    """
+    with inspecting(database) as inspection:
+        found = [(each, handler) for each in subscriptions(inspection) for handler in each.handlers]
+    if as_json:
+        json_out(
+            [
+                {
+                    "service": each.service,
+                    "handler": handler.name,
+                    "subscription": each.name,
+                    "topic": each.topic,
+                    "kind": handler.kind,
+                    "start": handler.start,
+                    "types": handler.types,
+                }
+                for each, handler in found
+            ]
+        )
+    elif not found:
+        click.echo("No handlers are on record.")
+    else:
+        table(
+            ("service", "handler", "kind", "topic", "start", "types"),
+            [
+                (each.service, handler.name, handler.kind, each.topic, handler.start, ", ".join(handler.types))
+                for each, handler in found
+            ],
+        )
+
+
+@handlers.command()
+@click.argument("service")
+@click.argument("old")
+@click.argument("new")
+@database_option
+def rename(service: str, old: str, new: str, database: Path) -> None:
+    """Give a handler's record a new name, before the code that has the new name starts. Stop the service first.
+
+    Exit codes: 0 renamed, 1 it can't be, and nothing was changed.
+
+    Example: onward handlers rename payment take_payment charge
+    """
+    _refuse_running(database, service)
+    with changing(database) as change:
+        topics = registrations.rename(change.connection, service, old, new)
+    click.echo(f"Handler {old} of {service} is now {new}, on {', '.join(topics)}.")
+
+
+@handlers.command()
+@click.argument("service")
+@click.argument("name")
+@click.option("--topic", help="Only on this topic; with it, NAME may be a whole subscription such as `transactional`.")
+@database_option
+def retire(service: str, name: str, topic: str | None, database: Path) -> None:
+    """Take a handler off the record: its events are owed to nobody any more. Stop the service first.
+
+    Exit codes: 0 retired, 1 it can't be, and nothing was changed.
+
+    Example: onward handlers retire payment old_handler
+    """
+    _refuse_running(database, service)
+    with changing(database) as change:
+        topics = registrations.retire(change.connection, service, name, topic)
+    click.echo(f"{name} of {service} is retired on {', '.join(topics)}. What it has done stays done.")
+
+
+def _refuse_running(database: Path, service: str) -> None:
+    with inspecting(database) as inspection:
+        running = [str(member.pid) for member in inspection.members() if member.service == service]
+    if running:
+        raise RegistrationError(
+            f"Service {service!r} is running (pid {', '.join(running)}) and would go on counting under the old names."
+            " Nothing was changed; stop it, and try again."
+        )

@@ -1,0 +1,35 @@
+"""What several commands ask for in the same words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from onward.settings import DEFAULT_URL, sqlite_path
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def database_option(command: Command) -> Command:
+    """`--database`: the file, by default the one that ONWARD_STORE names, else ./onward.db."""
+    return click.option(
+        "--database",
+        "-d",
+        metavar="PATH",
+        callback=_database,
+        help="The SQLite file; by default what ONWARD_STORE names, else ./onward.db.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def _database(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> Path:
+    if given is not None:
+        return Path(given.removeprefix("sqlite:///"))
+    return sqlite_path(os.environ.get("ONWARD_STORE") or DEFAULT_URL, "store")

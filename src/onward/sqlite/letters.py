@@ -1,0 +1,150 @@
+"""Dead letters: what they say, and the three ways they end: recovered, discarded, or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import apsw
+
+from onward.errors import StoreError
+from onward.sqlite.inspection import Inspection
+from onward.sqlite.times import from_micros
+
+MOST_LISTED = 1000
+_FIELDS = (
+    "d.id, s.service, d.handler, t.name, d.partition, d.offset, d.state, d.cause, d.error, d.detail, d.fingerprint,"
+    " d.attempts, d.first_at, d.died_at, d.event_id, d.event_type, d.event_version, d.event_source, d.event_time,"
+    " d.event_key, d.value"
+)
+_FROM = (
+    " FROM onward_dead_letter d JOIN onward_subscription s ON s.id = d.subscription"
+    " JOIN onward_topic t ON t.id = s.topic"
+)
+
+_RETRY_ALL = (
+    "UPDATE onward_dead_letter SET state = 'retrying' WHERE state = 'dead'"
+    " AND subscription IN (SELECT id FROM onward_subscription WHERE retired_at IS NULL)"
+)
+_RETRY_ONE = (
+    "UPDATE onward_dead_letter SET state = 'retrying' WHERE id = ? AND state IN ('dead', 'retrying')"
+    " AND subscription IN (SELECT id FROM onward_subscription WHERE retired_at IS NULL)"
+)
+_COUNT_DISCARDED = (
+    "UPDATE onward_tally SET dead = dead - 1, discarded = discarded + 1"
+    " WHERE (subscription, partition, handler) ="
+    " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter with its event. `handler` is "" when the event failed before one was chosen."""
+
+    id: int
+    service: str
+    handler: str
+    topic: str
+    partition: int
+    offset: int
+    state: str
+    cause: str
+    error: str
+    detail: str
+    fingerprint: str
+    attempts: int
+    first_at: float
+    died_at: float
+    event_id: str
+    event_type: str
+    event_version: int
+    event_source: str
+    event_time: datetime
+    event_key: str | None
+    value: bytes | None
+
+
+def letters(inspection: Inspection, *, service: str | None = None, every_state: bool = False) -> list[Letter]:
+    """The newest first, at most 1,000: those that wait for somebody, or of `every_state`."""
+    rows = inspection.rows(
+        f"SELECT {_FIELDS}{_FROM} WHERE (?1 IS NULL OR s.service = ?1) AND (?2 OR d.state IN ('dead', 'retrying'))"
+        " ORDER BY d.id DESC LIMIT ?3",
+        service,
+        every_state,
+        MOST_LISTED,
+    )
+    return [_letter(row) for row in rows]
+
+
+def letter(inspection: Inspection, letter_id: int) -> Letter:
+    """Raises StoreError when there is none of that id."""
+    rows = inspection.rows(f"SELECT {_FIELDS}{_FROM} WHERE d.id = ?", letter_id)
+    if not rows:
+        raise _unknown(letter_id)
+    return _letter(rows[0])
+
+
+def retry(connection: apsw.Connection, letter_ids: Sequence[int] | None) -> tuple[int, set[str]]:
+    """Ask for these dead letters, or all, to be handled again; how many, and the topics to wake.
+
+    Called inside a transaction. Safe to repeat. Raises StoreError for one that can't be retried: nothing of
+    the transaction should then be kept.
+    """
+    if letter_ids is None:
+        topics = _topics(connection, "d.state = 'dead'", ())
+        connection.execute(_RETRY_ALL)
+        return connection.changes(), topics
+    topics = set()
+    for letter_id in letter_ids:
+        connection.execute(_RETRY_ONE, (letter_id,))
+        if not connection.changes():
+            raise _refused(connection, letter_id, "retried")
+        topics |= _topics(connection, "d.id = ?", (letter_id,))
+    return len(set(letter_ids)), topics
+
+
+def discard(connection: apsw.Connection, letter_ids: Iterable[int]) -> int:
+    """Give these dead letters up for good, and keep them on record; how many. As `retry`."""
+    count = 0
+    for letter_id in dict.fromkeys(letter_ids):
+        connection.execute(
+            "UPDATE onward_dead_letter SET state = 'discarded' WHERE id = ? AND state = 'dead'", (letter_id,)
+        )
+        if not connection.changes():
+            raise _refused(connection, letter_id, "discarded")
+        connection.execute(_COUNT_DISCARDED, (letter_id,))
+        count += 1
+    return count
+
+
+def _topics(connection: apsw.Connection, condition: str, params: tuple[int, ...]) -> set[str]:
+    rows: list[tuple[Any, ...]] = connection.execute(
+        f"SELECT DISTINCT t.name{_FROM} WHERE {condition}",
+        params,
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _refused(connection: apsw.Connection, letter_id: int, verb: str) -> StoreError:
+    row = connection.execute(
+        f"SELECT d.state, s.retired_at{_FROM} WHERE d.id = ?",
+        (letter_id,),
+    ).fetchone()
+    if row is None:
+        return _unknown(letter_id)
+    why = "its subscription is retired" if row[1] is not None else f"it is {row[0]} already"
+    return StoreError(f"Dead letter {letter_id} can't be {verb}: {why}. Nothing was changed.", id=letter_id)
+
+
+def _unknown(letter_id: int) -> StoreError:
+    return StoreError(
+        f"There is no dead letter {letter_id}. Nothing was changed; see `onward dead-letters list --all-states`.",
+        id=letter_id,
+    )
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    fields = dict(zip(Letter.__dataclass_fields__, row, strict=True))
+    return Letter(**{**fields, "event_time": from_micros(row[18])})

@@ -1,0 +1,370 @@
+"""Each command on a real file: what it prints, what it changes, and how it ends."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from click.testing import CliRunner, Result
+
+from onward import App, Event, FatalError, Transaction
+from onward.cli import main
+from onward.sqlite.audit import audit
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS parcel (order_id TEXT NOT NULL)"
+BEHIND = (
+    "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
+    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
+)
+RETRYING = "SELECT 1 FROM onward_dead_letter WHERE state = 'retrying'"
+
+Onward = Callable[..., Result]
+
+
+class Packed(Event, type="cli.packed", topic="cli.parcels", key="order_id"):
+    order_id: str
+    weight_g: int
+
+
+def shipping(path: Path, *, name: str = "ship", lightest_g: int = 0) -> App:
+    app = App("shipping", store=f"sqlite:///{path}", schema=SCHEMA)
+
+    @app.on(Packed, name=name)
+    async def ship(parcel: Packed, tx: Transaction) -> None:
+        if parcel.weight_g < lightest_g:
+            raise FatalError("a parcel weighs something")
+        await tx.execute("INSERT INTO parcel VALUES (:o)", o=parcel.order_id)
+
+    return app
+
+
+async def run(app: App, *events: Event) -> None:
+    """Publish, and handle everything there is."""
+    async with app.lifespan() as service:
+        assert service is not None
+        assert service.engine is not None
+        if events:
+            await app.publish(*events)
+        read = service.engine.database.read
+        async with asyncio.timeout(20):
+            while read(BEHIND) or read(RETRYING):
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def onward(database_path: Path, monkeypatch: pytest.MonkeyPatch) -> Onward:
+    """The command line in this process, its database named by the environment."""
+    monkeypatch.setenv("ONWARD_STORE", f"sqlite:///{database_path}")
+
+    def invoke(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def handled(database_path: Path) -> Path:
+    """Three parcels shipped and one dead letter."""
+    parcels = [Packed(order_id=f"o{n}", weight_g=100) for n in range(3)]
+    asyncio.run(run(shipping(database_path, lightest_g=1), *parcels, Packed(order_id="air", weight_g=0)))
+    return database_path
+
+
+def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    connection = apsw.Connection(str(path))
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tail",),
+        ("status",),
+        ("audit",),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", "1"),
+        ("dead-letters", "retry", "1"),
+        ("dead-letters", "discard", "1"),
+        ("handlers", "list"),
+        ("handlers", "rename", "a", "b", "c"),
+        ("handlers", "retire", "a", "b"),
+    ],
+)
+def test_a_command_on_a_missing_file_says_so_and_makes_nothing(
+    onward: Onward, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = onward(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("onward: There is no database at ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_program_is_refused(onward: Onward, database_path: Path) -> None:
+    database_path.write_text("not a database at all, " * 100)
+    result = onward("status")
+    assert result.exit_code == 1
+    assert "the file is damaged or is no SQLite database" in result.stderr
+
+
+def test_published_lines_are_handled_as_events(onward: Onward, handled: Path) -> None:
+    lines = '{"order_id": "new1", "weight_g": 5}\n\n{"order_id": "new2", "weight_g": 6}\n'
+    result = onward("publish", "cli.parcels", "--type", "cli.packed", "--key", "order_id", stdin=lines)
+    assert (result.exit_code, result.stdout) == (0, "2 events published to cli.parcels.\n")
+    asyncio.run(run(shipping(handled)))
+    assert query(handled, "SELECT order_id FROM parcel WHERE order_id LIKE 'new%' ORDER BY 1") == [("new1",), ("new2",)]
+    assert audit(handled).balanced
+
+
+def test_the_topic_of_a_known_type_need_not_be_named(onward: Onward, handled: Path, tmp_path: Path) -> None:
+    file = tmp_path / "parcels.jsonl"
+    file.write_text('{"order_id": "new", "weight_g": 5}\n')
+    assert onward("publish", "--type", "cli.packed", str(file)).stdout == "1 events published to cli.parcels.\n"
+    refused = onward("publish", "--type", "cli.unknown", str(file))
+    assert refused.exit_code == 1
+    assert "no handler on record takes it" in refused.stderr
+
+
+def test_a_bad_line_is_named_with_its_reason_kept_and_skipped(onward: Onward, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    lines = '{"id": 1}\nnonsense\n[1]\n{"name": "no id"}\n{"id": 1.5}\n{"id": "2"}\n'
+    result = onward("publish", "things", "-", "--key", "id", "--rejects", str(rejects), "--json", stdin=lines)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"topic": "things", "published": 2, "rejected": 4}
+    reported = result.stderr.splitlines()
+    assert reported[0].startswith("line 2: it is not JSON: ")
+    assert reported[1:] == [
+        "line 3: it is a JSON array, and an event is an object",
+        "line 4: it has no field 'id' to take the key from",
+        "line 5: its key field 'id' is a JSON number, and a key is text or a whole number",
+    ]
+    assert rejects.read_text() == 'nonsense\n[1]\n{"name": "no id"}\n{"id": 1.5}\n'
+
+
+def test_a_line_published_without_a_type_keeps_its_bytes_and_names_none(onward: Onward, database_path: Path) -> None:
+    onward("publish", "things", stdin='{ "total":100.0 }\n')
+    assert query(database_path, "SELECT kind, value, key FROM onward_log") == [(0, b'{ "total":100.0 }', None)]
+
+
+def test_batches_cover_all_lines(onward: Onward, database_path: Path) -> None:
+    lines = "".join(f'{{"n": {n}}}\n' for n in range(2001))
+    assert onward("publish", "things", "--key", "n", stdin=lines).stdout == "2,001 events published to things.\n"
+    assert query(database_path, "SELECT count(*), count(DISTINCT value) FROM onward_log") == [(2001, 2001)]
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b", "c"), ("topic", "no-such-file.jsonl")])
+def test_wrong_usage_of_publish_ends_with_2(onward: Onward, arguments: tuple[str, ...]) -> None:
+    assert onward("publish", *arguments).exit_code == 2
+
+
+def test_tail_prints_events_in_order_of_time(onward: Onward, handled: Path) -> None:
+    result = onward("tail", "cli.parcels", "--from-beginning", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted(event["data"]["order_id"] for event in events) == ["air", "o0", "o1", "o2"]
+    assert {(event["topic"], event["type"], event["version"], event["source"]) for event in events} == {
+        ("cli.parcels", "cli.packed", 1, "shipping")
+    }
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+
+
+def test_tail_shows_the_last_events_for_people(onward: Onward, handled: Path) -> None:
+    lines = onward("tail", "-n", "10").stdout.splitlines()
+    assert len(lines) == 4
+    assert sum('cli.packed air {"order_id":"air","weight_g":0}' in line for line in lines) == 1
+
+
+def test_tail_of_an_unknown_topic_says_which_there_are(onward: Onward, handled: Path) -> None:
+    result = onward("tail", "cli.parcel")
+    assert result.exit_code == 1
+    assert "it has: cli.parcels" in result.stderr
+
+
+def test_status_shows_lag_and_that_nobody_holds_anything(
+    onward: Onward, handled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.cli.status.SAMPLE_S", 0.001)
+    onward("publish", "cli.parcels", "--type", "cli.packed", stdin='{"order_id": "x", "weight_g": 1}\n')
+    (shown,) = json.loads(onward("status", "--json").stdout)["subscriptions"]
+    assert (shown["service"], shown["lag"], shown["handled"], shown["dead_letters"]) == ("shipping", 1, 4, 1)
+    assert shown["rate_per_s"] == 0
+    assert {holder["pid"] for holder in shown["holders"]} == {None}
+    text = onward("status").stdout
+    assert "nobody: 0-7" in text
+    assert "cli.parcels" in text
+
+
+def test_status_names_the_process_that_holds_partitions(
+    onward: Onward, handled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.cli.status.SAMPLE_S", 0.001)
+
+    async def look() -> Result:
+        async with shipping(handled).lifespan() as service:
+            assert service is not None
+            assert service.engine is not None
+            async with asyncio.timeout(20):
+                while len(service.engine.database.read("SELECT 1 FROM onward_lease WHERE member IS NOT NULL")) < 8:
+                    await asyncio.sleep(0.005)
+            return onward("status", "--json")
+
+    (shown,) = json.loads(asyncio.run(look()).stdout)["subscriptions"]
+    assert {type(holder["pid"]) for holder in shown["holders"]} == {int}
+
+
+def test_audit_ends_with_0_when_everything_balances(onward: Onward, handled: Path) -> None:
+    result = onward("audit")
+    assert result.exit_code == 0
+    assert "Balanced: 4 events in the log, 8 accounts and 0 invariants hold." in result.stdout
+
+
+def test_audit_ends_with_3_and_names_what_is_lost(onward: Onward, handled: Path) -> None:
+    connection = apsw.Connection(str(handled))
+    connection.execute("DELETE FROM onward_log WHERE pos = (SELECT min(pos) FROM onward_log)")
+    connection.close()
+    result = onward("audit")
+    assert result.exit_code == 3
+    assert "lost: Lost event: cli.parcels, partition " in result.stdout
+    as_json = onward("audit", "--json")
+    assert as_json.exit_code == 3
+    found = json.loads(as_json.stdout)
+    assert found["balanced"] is False
+    assert [problem["kind"] for problem in found["report"]["problems"]] == ["lost"]
+
+
+def test_a_dead_letter_is_listed_and_shown_with_its_bytes(onward: Onward, handled: Path) -> None:
+    (listed,) = json.loads(onward("dead-letters", "list", "--json").stdout)
+    assert (listed["handler"], listed["event_key"], listed["cause"]) == ("ship", "air", "fatal")
+    assert listed["data"] == {"order_id": "air", "weight_g": 0}
+    shown = onward("dead-letters", "show", str(listed["id"])).stdout
+    assert "a parcel weighs something" in shown
+    assert '{"order_id":"air","weight_g":0}' in shown
+    assert "air" in onward("dead-letters", "list").stdout
+    assert onward("dead-letters", "list", "--service", "other").stdout == "No dead letters.\n"
+
+
+def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(onward: Onward, handled: Path) -> None:
+    result = onward("dead-letters", "retry", "1")
+    assert result.stdout == "1 dead letters are marked to be retried; running services have been woken.\n"
+    asyncio.run(run(shipping(handled)))
+    assert query(handled, "SELECT count(*) FROM parcel WHERE order_id = 'air'") == [(1,)]
+    assert query(handled, "SELECT state FROM onward_dead_letter") == [("recovered",)]
+    assert audit(handled).problems == ()
+    again = onward("dead-letters", "retry", "1")
+    assert again.exit_code == 1
+    assert "it is recovered already" in again.stderr
+
+
+def test_all_dead_letters_can_be_retried_at_once(onward: Onward, handled: Path) -> None:
+    assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letters")
+    assert query(handled, "SELECT state FROM onward_dead_letter") == [("retrying",)]
+    assert onward("dead-letters", "retry").exit_code == 2
+
+
+def test_a_discarded_dead_letter_stays_on_record_and_the_sums_hold(onward: Onward, handled: Path) -> None:
+    assert onward("dead-letters", "discard", "1").stdout == "1 dead letters are discarded.\n"
+    assert onward("dead-letters", "list").stdout == "No dead letters.\n"
+    assert "discarded" in onward("dead-letters", "list", "--all-states").stdout
+    assert audit(handled).problems == ()
+
+
+def test_nothing_is_discarded_when_one_of_the_letters_can_not_be(onward: Onward, handled: Path) -> None:
+    result = onward("dead-letters", "discard", "1", "99")
+    assert result.exit_code == 1
+    assert "There is no dead letter 99" in result.stderr
+    assert query(handled, "SELECT state FROM onward_dead_letter") == [("dead",)]
+
+
+def test_a_renamed_handler_goes_on_under_its_new_name(onward: Onward, handled: Path) -> None:
+    assert onward("handlers", "rename", "shipping", "ship", "send").exit_code == 0
+    asyncio.run(run(shipping(handled, name="send"), Packed(order_id="o9", weight_g=1)))
+    assert query(handled, "SELECT count(*) FROM parcel") == [(4,)]
+    assert query(handled, "SELECT DISTINCT handler FROM onward_tally") == [("send",)]
+    assert query(handled, "SELECT handler FROM onward_dead_letter") == [("send",)]
+    assert audit(handled).problems == ()
+
+
+def test_a_plain_handler_is_renamed_with_its_subscription(onward: Onward, database_path: Path) -> None:
+    connection = apsw.Connection(str(database_path))
+    connection.close()
+    asyncio.run(run(shipping(database_path)))
+    for sql in (
+        "UPDATE onward_handler SET name = 'mail', kind = 'plain'",
+        "UPDATE onward_subscription SET name = 'mail', ordered_commit = 0",
+    ):
+        connection = apsw.Connection(str(database_path))
+        connection.execute(sql)
+        connection.close()
+    assert onward("handlers", "rename", "shipping", "mail", "post").exit_code == 0
+    assert query(database_path, "SELECT name FROM onward_subscription") == [("post",)]
+    assert query(database_path, "SELECT name FROM onward_handler") == [("post",)]
+
+
+@pytest.mark.parametrize(("old", "new"), [("ship", "transactional"), ("ship", "ship"), ("nobody", "somebody")])
+def test_a_rename_that_would_lose_an_identity_is_refused(onward: Onward, handled: Path, old: str, new: str) -> None:
+    result = onward("handlers", "rename", "shipping", old, new)
+    assert result.exit_code == 1
+    assert "Nothing was changed" in result.stderr
+    assert query(handled, "SELECT name FROM onward_handler") == [("ship",)]
+
+
+def test_a_running_service_keeps_its_handlers_names(onward: Onward, handled: Path) -> None:
+    async def rename() -> Result:
+        async with shipping(handled).lifespan():
+            return onward("handlers", "rename", "shipping", "ship", "send")
+
+    result = asyncio.run(rename())
+    assert result.exit_code == 1
+    assert "is running (pid " in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("ship",), ("transactional", "--topic", "cli.parcels")])
+def test_a_retired_handler_holds_nothing_back_any_more(
+    onward: Onward, handled: Path, arguments: tuple[str, ...]
+) -> None:
+    assert onward("handlers", "retire", "shipping", *arguments).exit_code == 0
+    assert query(handled, "SELECT count(*) FROM onward_subscription WHERE retired_at IS NULL") == [(0,)]
+    assert onward("handlers", "list").stdout == "No handlers are on record.\n"
+    assert audit(handled).problems == ()
+    assert "its subscription is retired" in onward("dead-letters", "retry", "1").stderr
+
+
+def test_handlers_are_listed_with_what_they_take(onward: Onward, handled: Path) -> None:
+    (listed,) = json.loads(onward("handlers", "list", "--json").stdout)
+    assert listed == {
+        "service": "shipping",
+        "handler": "ship",
+        "subscription": "transactional",
+        "topic": "cli.parcels",
+        "kind": "transactional",
+        "start": "earliest",
+        "types": ["cli.packed"],
+    }
+
+
+def test_doctor_finds_nothing_wrong_before_there_is_a_file(onward: Onward, tmp_path: Path) -> None:
+    result = onward("doctor")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("Nothing is wrong.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_names_what_waits_and_how_to_mend_it(onward: Onward, handled: Path) -> None:
+    onward("publish", "cli.parcels", "--type", "cli.packed", stdin='{"order_id": "x", "weight_g": 1}\n')
+    result = onward("doctor", "--json")
+    assert result.exit_code == 1
+    wrong = {each["subject"]: each for each in json.loads(result.stdout)["findings"] if not each["fine"]}
+    assert set(wrong) == {"dead letters", "subscription"}
+    assert wrong["dead letters"]["remedy"].startswith("See `onward dead-letters list`")
+    assert "nobody runs shipping/transactional on cli.parcels, and 1 events wait" in wrong["subscription"]["sentence"]
+
+
+def test_doctor_says_what_is_wrong_with_a_file_it_can_not_read(onward: Onward, database_path: Path) -> None:
+    database_path.write_text("garbage " * 1000)
+    result = onward("doctor")
+    assert result.exit_code == 1
+    assert "BAD file: " in result.stdout
