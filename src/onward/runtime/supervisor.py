@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,65 +13,30 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from onward.errors import DeclarationError, DeliveryError
-from onward.runtime.worker import CANNOT_START
+from onward.errors import DeclarationError, DeliveryError, InfrastructureError
+from onward.runtime.child import Child
+from onward.runtime.totals import total
+from onward.runtime.worker import CANNOT_START, CLEAN
+from onward.sqlite.unclean import forgive
 
 logger = logging.getLogger("onward.supervisor")
 
-STARTING_S = 30.0  # a child that has not beaten by then counts as hung
+STARTING_S = 60.0  # a child that has not beaten by then counts as hung
 HANG_S = 10.0
-STALE_S = 1.5  # no beat for so long is not ready
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
 KILL_AFTER_S = 5.0  # beyond the drain's own time
+MOST_WORKERS = 64
 MAX_LINE_BYTES = 1 << 20
-
-
-@dataclass(slots=True)
-class Child:
-    """One slot: a service's place for a process, whichever process is in it now."""
-
-    target: str
-    name: str
-    wanted: bool = True
-    process: asyncio.subprocess.Process | None = None
-    writer: asyncio.StreamWriter | None = None
-    beat_at: float = 0.0
-    ever_ready: bool = False
-    unready: list[str] = field(default_factory=lambda: ["starting"])
-    snapshot: dict[str, Any] = field(default_factory=dict)
-    handled_before: int = 0  # by processes that are gone
-    dead_before: int = 0
-    restarts: int = 0
-    last_code: int | None = None
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def handled(self) -> int:
-        counts: dict[str, int] = self.snapshot.get("handled", {})
-        return self.handled_before + sum(counts.values())
-
-    @property
-    def dead(self) -> int:
-        counts: dict[str, int] = self.snapshot.get("dead", {})
-        return self.dead_before + sum(counts.values())
-
-    def reasons(self) -> list[str]:
-        """Why this slot does not work now; empty when it does, or is meant to be stopped."""
-        if not self.wanted:
-            return []
-        if self.process is None:
-            return ["not running"]
-        silent_s = monotonic() - self.beat_at
-        if self.ever_ready and silent_s > STALE_S:
-            return [f"its event loop has not turned for {silent_s:.1f} s"]
-        return self.unready
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """One service as people see it; `state` is running, starting, unready, stopping or stopped."""
+    """One service as people see it; `state` is running, starting, unready, stopping or stopped.
+
+    `counts` are the sums of its processes' meters since the supervisor began.
+    """
 
     name: str
     state: str
@@ -82,6 +46,9 @@ class ServiceState:
     lag: int
     restarts: int
     reasons: tuple[str, ...]
+    rate_per_s: float = 0.0
+    counts: dict[str, Any] = field(default_factory=dict)
+    lags: dict[str, int] = field(default_factory=dict)  # by topic
 
 
 class Supervisor:
@@ -95,8 +62,8 @@ class Supervisor:
         self, targets: Sequence[tuple[str, str]], *, workers: int = 1, drain_s: float = 25.0, hang_s: float = HANG_S
     ) -> None:
         """`targets` are (service name, "module:attribute")."""
-        if not 1 <= workers <= 64:
-            raise DeclarationError(f"--workers {workers}: a service runs in 1 to 64 processes.")
+        if not 1 <= workers <= MOST_WORKERS:
+            raise DeclarationError(f"--workers {workers}: a service runs in 1 to {MOST_WORKERS} processes.")
         self.children = [Child(target, name) for name, target in targets for _ in range(workers)]
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drain_s = drain_s
@@ -107,6 +74,7 @@ class Supervisor:
         for child in self._of(service):
             if child.task is None or child.task.done():
                 child.wanted = True
+                child.stopped.clear()
                 child.unready = ["starting"]
                 child.task = asyncio.create_task(self._keep(child))
 
@@ -116,10 +84,10 @@ class Supervisor:
 
     async def stop_all(self) -> bool:
         """Drain everything; True when all work in flight was finished in time."""
-        await asyncio.gather(*(self._stop_child(child) for child in self.children))
+        finished = await asyncio.gather(*(self._stop_child(child) for child in self.children))
         if not self.failure.done():
             self.failure.cancel()
-        return all(child.last_code in (0, None) for child in self.children)
+        return all(finished)
 
     async def restart_all(self) -> None:
         """Drain and start again, with the code as it is now."""
@@ -127,8 +95,9 @@ class Supervisor:
         await self.start()
 
     def states(self) -> list[ServiceState]:
+        """Every service, in the order given. May be called from any thread."""
         names = dict.fromkeys(child.name for child in self.children)
-        return [self._state(name, self._of(name)) for name in names]
+        return [_state(name, self._of(name)) for name in names]
 
     def _of(self, service: str | None) -> list[Child]:
         found = [child for child in self.children if service in (None, child.name)]
@@ -137,51 +106,28 @@ class Supervisor:
             raise DeclarationError(f"There is no service {service!r} here; there are {known}.")
         return found
 
-    @staticmethod
-    def _state(name: str, children: list[Child]) -> ServiceState:
-        reasons = tuple(reason for child in children for reason in child.reasons())
-        running = [child.process.pid for child in children if child.process is not None]
-        if not any(child.wanted for child in children):
-            state = "stopping" if running else "stopped"
-        elif not reasons:
-            state = "running"
-        else:
-            state = "starting" if reasons == ("starting",) * len(reasons) else "unready"
-        return ServiceState(
-            name=name,
-            state=state,
-            pids=tuple(running),
-            handled=sum(child.handled for child in children),
-            dead=sum(child.dead for child in children),
-            lag=sum(child.snapshot.get("lag", 0) for child in children),
-            restarts=sum(child.restarts for child in children),
-            reasons=reasons,
-        )
-
     async def _keep(self, child: Child) -> None:
         """Keep one slot filled as long as it is wanted."""
         pause_s = FIRST_PAUSE_S
         while child.wanted:
             began = monotonic()
             code = await self._run_once(child)
-            child.last_code = code
-            if self._was_stopped(child):
+            if child.stopped.is_set():
                 return
             if code == CANNOT_START and not child.ever_ready and not self.failure.done():
                 self.failure.set_exception(
                     DeliveryError(f"Service {child.name!r} can't start; the lines above say why. Nothing was handled.")
                 )
             child.restarts += 1
+            if monotonic() - began > HEALTHY_S:
+                pause_s = FIRST_PAUSE_S
             logger.warning("service %s ended with %s; starting it again in %.1f s", child.name, code, pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = FIRST_PAUSE_S if monotonic() - began > HEALTHY_S else min(pause_s * 2, LONGEST_PAUSE_S)
-
-    @staticmethod
-    def _was_stopped(child: Child) -> bool:
-        """Asked anew after each wait: `stop` may have come meanwhile."""
-        return not child.wanted
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.stopped.wait(), pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _run_once(self, child: Child) -> int:
+        """Fill the slot with one process until that has ended; its exit code."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -193,29 +139,37 @@ class Supervisor:
                 str(theirs.fileno()),
                 str(self._drain_s),
                 pass_fds=[theirs.fileno()],
+                process_group=0,  # a terminal's Ctrl-C comes to us alone, and we drain
             )
-        child.process, child.beat_at = process, monotonic()
-        reader, child.writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
-        beaten = False
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+        child.process, child.writer, child.beat_at = process, writer, monotonic()
+        if child.stopped.is_set():
+            writer.write(b"drain\n")
         try:
-            while True:
-                async with asyncio.timeout(self._hang_s if beaten else STARTING_S):
-                    line = await reader.readline()
-                if not line:
-                    break
-                beaten = True
-                self._heard(child, line)
+            await self._listen(child, reader)
         except TimeoutError:
             logger.error("service %s, process %d, hangs: it is killed and replaced", child.name, process.pid)
-            process.kill()
+            _kill(process)
+        except (ValueError, KeyError) as error:
+            logger.error("service %s, process %d, speaks nonsense: %r", child.name, process.pid, error)
+            _kill(process)
         finally:
-            if child.writer is not None:
-                child.writer.close()
+            writer.close()
             code = await self._reaped(process)
-            child.handled_before, child.dead_before = child.handled, child.dead
-            child.snapshot, child.process, child.writer = {}, None, None
-            child.unready = ["starting"]
+            child.gone(code)
         return code
+
+    async def _listen(self, child: Child, reader: asyncio.StreamReader) -> None:
+        """Take in reports until the process closes its end. Raises TimeoutError when it is silent for too long."""
+        while True:
+            async with asyncio.timeout(self._hang_s if child.beaten else STARTING_S):
+                try:
+                    line = await reader.readline()
+                except ConnectionError:
+                    return
+            if not line:
+                return
+            child.heard(json.loads(line), monotonic())
 
     async def _reaped(self, process: asyncio.subprocess.Process) -> int:
         """Wait for a process whose socket is closed; one that lingers is killed."""
@@ -223,33 +177,69 @@ class Supervisor:
             async with asyncio.timeout(self._drain_s + KILL_AFTER_S):
                 return await process.wait()
         except TimeoutError:
-            process.kill()
+            _kill(process)
             return await process.wait()
 
-    @staticmethod
-    def _heard(child: Child, line: bytes) -> None:
-        message = json.loads(line)
-        child.beat_at = monotonic()
-        if "drained" in message:
-            return
-        child.unready, child.snapshot = message["unready"], message["snapshot"]
-        if not child.unready:
-            child.ever_ready = True
-
-    async def _stop_child(self, child: Child) -> None:
+    async def _stop_child(self, child: Child) -> bool:
+        """Drain one slot and leave it empty; whether its work in flight was finished in time."""
         child.wanted = False
-        task = child.task
+        child.stopped.set()
+        task, process = child.task, child.process
         if task is None:
-            return
+            return True
         if child.writer is not None:
             child.writer.write(b"drain\n")
-        elif child.process is None:
-            task.cancel()
         _, late = await asyncio.wait([task], timeout=self._drain_s + KILL_AFTER_S)
-        if late:
-            if child.process is not None:
-                logger.error("service %s did not drain in time; process %d is killed", child.name, child.process.pid)
-                with contextlib.suppress(ProcessLookupError):
-                    child.process.send_signal(signal.SIGKILL)
-            await asyncio.wait([task])
+        if late and child.process is not None:
+            await self._end_late(child, child.process, task)
+        await asyncio.wait([task])
         child.task = None
+        return process is None or child.last_code == CLEAN
+
+    async def _end_late(self, child: Child, process: asyncio.subprocess.Process, task: asyncio.Task[None]) -> None:
+        """Kill at the end of a drain; the events in hand are not to blame for it."""
+        logger.error("service %s did not drain in time; process %d is killed", child.name, process.pid)
+        database, member = child.snapshot.get("database"), child.snapshot.get("member")
+        _kill(process)
+        await asyncio.wait([task])
+        if database and member:
+            try:
+                await asyncio.to_thread(forgive, database, member)
+            except InfrastructureError as error:
+                logger.warning("the kill of service %s counts as an unclean start: %s", child.name, error)
+
+
+def _state(name: str, children: Sequence[Child]) -> ServiceState:
+    now = monotonic()
+    reasons = tuple(reason for child in children for reason in child.reasons(now))
+    processes = [child.process for child in children]
+    running = tuple(process.pid for process in processes if process is not None)
+    if not any(child.wanted for child in children):
+        state = "stopping" if running else "stopped"
+    elif not reasons:
+        state = "running"
+    else:
+        state = "starting" if set(reasons) == {"starting"} else "unready"
+    counts = total(child.counts for child in children)
+    lags: dict[str, int] = {}
+    for child in children:
+        for topic, lag in child.snapshot.get("lags", {}).items():
+            lags[topic] = lags.get(topic, 0) + lag
+    return ServiceState(
+        name=name,
+        state=state,
+        pids=running,
+        handled=sum(counts["handled"].values()),
+        dead=sum(counts["dead"].values()),
+        lag=sum(child.lag for child in children),
+        restarts=sum(child.restarts for child in children),
+        reasons=reasons,
+        rate_per_s=sum(child.rate_per_s for child in children),
+        counts=counts,
+        lags=lags,
+    )
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

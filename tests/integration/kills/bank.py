@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 from onward import App, Context, Event, Retry, Transaction
@@ -74,3 +75,13 @@ async def settle(paid: Paid, ctx: Context) -> None:
     async with ctx.transaction() as tx:
         await tx.execute(INSERT, handler="settle", key=paid.account, n=paid.n)
     started.with_suffix(f".wrote.{os.getpid()}").touch()
+
+
+fragile = App("fragile", schema=TABLES)
+
+
+@fragile.on(Paid)
+async def crash(paid: Paid, tx: Transaction) -> None:
+    await tx.execute(INSERT, handler="crash", key=paid.account, n=paid.n)
+    if paid.n == 37:
+        os.kill(os.getpid(), signal.SIGKILL)
