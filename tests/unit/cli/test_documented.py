@@ -1,0 +1,75 @@
+"""The reference names every command and option, and none that is not there."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from onward import App, Retention, Retry
+from onward.cli import main
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+WITH_OWN_REFERENCE = {"demo"}
+
+
+def commands(group: click.Group, path: str = "onward") -> dict[str, click.Command]:
+    context = click.Context(group)
+    found: dict[str, click.Command] = {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found[f"{path} {name}"] = command
+        if isinstance(command, click.Group) and name not in WITH_OWN_REFERENCE:
+            found |= commands(command, f"{path} {name}")
+    return found
+
+
+def test_every_command_is_documented_and_every_documented_one_exists() -> None:
+    text = (DOCS / "cli.md").read_text("utf-8")
+    found = commands(main)
+    documented = set(re.findall(r"^## `(onward [a-z-]+)", text, re.MULTILINE))
+    documented |= set(re.findall(r"^\| `(onward [a-z-]+ [a-z-]+)", text, re.MULTILINE))
+    assert documented == set(found)
+
+
+@pytest.mark.parametrize("name", sorted(commands(main)))
+def test_every_option_is_documented_where_its_command_is(name: str) -> None:
+    text = (DOCS / "cli.md").read_text("utf-8")
+    top = " ".join(name.split()[:2])
+    section = re.split(r"^## ", text.partition(f"## `{top}")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    for parameter in commands(main)[name].params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("database", "help"):
+            assert parameter.opts[0] in section, f"{name} {parameter.opts[0]} is not documented"
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("`App(name, …)`", list(inspect.signature(App).parameters)),
+        (
+            "`@app.on(*events, …)`",
+            [name for name in inspect.signature(App.on).parameters if name not in ("self", "events")],
+        ),
+        ("`Retry(…)`", [field.name for field in dataclasses.fields(Retry)]),
+        ("`Retention(…)`", [field.name for field in dataclasses.fields(Retention)]),
+    ],
+)
+def test_every_argument_is_documented_and_every_documented_one_exists(heading: str, names: list[str]) -> None:
+    table = (DOCS / "configuration.md").read_text("utf-8").partition(f"\n{heading}\n\n")[2].partition("\n\n")[0]
+    first_column = " ".join(line.split("|")[1] for line in table.splitlines()[2:])
+    assert re.findall(r"`(\w+)`", first_column) == names
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    text = (DOCS / "configuration.md").read_text("utf-8")
+    source = DOCS.parent / "src" / "onward"
+    read = {
+        name
+        for file in source.rglob("*.py")
+        for name in re.findall(r'env(?:iron)?(?:\.get\(|\[)"(ONWARD_[A-Z_]+)"', file.read_text("utf-8"))
+    }
+    assert {"ONWARD_LOG", "ONWARD_STORE"} <= read, "the pattern must find what it looks for"
+    assert {name for name in read if f"`{name}`" not in text} == set()
