@@ -1,0 +1,108 @@
+"""After a power cut every transaction whose commit had returned is whole, and none is there in part."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from onward.sqlite.database import Database
+from tests.integration.power_cut import RecordedDisk, Survivors, Synced, recorded_disk
+
+TRANSACTIONS = 150
+SAMPLED_CUTS = 300
+CHECKPOINT_PAGES = 8
+
+
+def rows_of(transaction: int) -> int:
+    return 1 + transaction % 4
+
+
+async def fill(database: Database, disk: RecordedDisk) -> None:
+    """Transactions 1, 2, … of one to four rows in the log, with a counter that says how many rows there are."""
+    position = 0
+    for transaction in range(1, TRANSACTIONS + 1):
+        async with database.transaction() as writer:
+            for _ in range(rows_of(transaction)):
+                writer.execute(
+                    "INSERT INTO onward_log (pos, kind, value, id, source, time) VALUES (?, 0, ?, ?, 1, 0)",
+                    (position, b"%d" % transaction + b"." * 700, b"%016d" % position),
+                )
+                position += 1
+            writer.execute(
+                "INSERT INTO onward_lane (id, topic, partition, next_offset) VALUES (1, 1, 0, ?) "
+                "ON CONFLICT (id) DO UPDATE SET next_offset = excluded.next_offset",
+                (position,),
+            )
+        disk.reached(transaction)
+
+
+def live(path: Path, disk: RecordedDisk, synchronous: str = "FULL") -> None:
+    """A whole life of a file: made, filled, its log copied and started over many times, closed."""
+    with closing(Database.open(path, vfs=disk.name, checkpoint_pages=CHECKPOINT_PAGES)) as database:
+        database.writer.pragma("synchronous", synchronous)
+        with database.transaction_sync() as writer:
+            writer.execute("INSERT INTO onward_topic VALUES (1, 'orders', 1, 0, 0, 0, 0)")
+        asyncio.run(fill(database, disk))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedDisk]:
+    with recorded_disk() as disk:
+        live(tmp_path_factory.mktemp("run") / "onward.db", disk)
+        yield disk
+
+
+def found(database: Database) -> list[int]:
+    """The transactions that are there, once each; fails if one of them is there in part."""
+    rows = database.read("SELECT CAST(rtrim(value, '.') AS INTEGER), count(*) FROM onward_log GROUP BY 1 ORDER BY 1")
+    counted = dict(database.read("SELECT 1, next_offset FROM onward_lane")).get(1, 0)
+    assert all(count == rows_of(transaction) for transaction, count in rows)
+    assert counted == sum(count for _transaction, count in rows)
+    return [transaction for transaction, _count in rows]
+
+
+@contextmanager
+def reopened(survivors: Survivors, tmp_path: Path) -> Iterator[Database]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    survivors.write_to(folder)
+    with closing(Database.open(folder / "onward.db")) as database:
+        yield database
+    shutil.rmtree(folder)
+
+
+def test_the_run_copies_its_log_into_the_file_again_and_again(run: RecordedDisk) -> None:
+    syncs = [step for step in run.steps if isinstance(step, Synced) and step.file.endswith("onward.db")]
+    assert len(syncs) > 5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_commit_that_returned_survives_a_power_cut_whole(run: RecordedDisk, tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    boundaries = {number for number, step in enumerate(run.steps, 1) if isinstance(step, Synced)}
+    around = {number + by for number in boundaries for by in (-1, 0)}
+    at = around | set(random.sample(range(len(run.steps)), SAMPLED_CUTS)) | {len(run.steps)}
+    cuts = 0
+    for mark, survivors in run.cuts(at, random):
+        with reopened(survivors, tmp_path) as database:
+            there = found(database)
+            assert database.read("PRAGMA quick_check") == [("ok",)]
+        assert there == list(range(1, len(there) + 1))
+        assert mark <= len(there) <= mark + 1
+        cuts += 1
+    assert cuts >= SAMPLED_CUTS
+
+
+def test_these_cuts_would_find_a_commit_that_was_not_synced(tmp_path: Path) -> None:
+    lost = 0
+    with recorded_disk() as disk:
+        live(tmp_path / "onward.db", disk, synchronous="NORMAL")
+        random = Random(3)
+        for mark, survivors in disk.cuts(set(range(len(disk.steps) // 2, len(disk.steps), 40)), random):
+            with reopened(survivors, tmp_path) as database:
+                lost += len(found(database)) < mark
+    assert lost > 0
