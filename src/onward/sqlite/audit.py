@@ -87,8 +87,11 @@ def _of_lane(lane: Lane, live: list[Subscribed]) -> Iterator[Problem]:
     lost = lane.lost
     for name in lost.names(MOST_NAMES):
         offset = int(name.rpartition(" ")[2])
-        waiting = [each.title for each in live if each.topic == lane.topic and _waits(each, lane.partition, offset)]
-        owed = f"not yet handled by {', '.join(waiting)}" if waiting else "handled by every subscription before"
+        readers = [each for each in live if each.topic == lane.topic]
+        waiting = [each.title for each in readers if _waits(each, lane.partition, offset)]
+        owed = "every subscription is past it" if readers else "nobody subscribes to it"
+        if waiting:
+            owed = f"not yet handled by {', '.join(waiting)}"
         yield Problem(Wrong.LOST, f"Lost event: {name}: its row is gone from the log, {owed}.")
     if lost.count > MOST_NAMES or not lane.complete:
         more = lost.count - MOST_NAMES if lane.complete else 0
