@@ -1,0 +1,163 @@
+"""Apps at work in a test: the real pipeline, on a broker and a store in memory, until everything is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from types import TracebackType
+from typing import Any
+
+from onward.app import App
+from onward.errors import DeliveryError, TransactionError
+from onward.outgoing import encode
+from onward.ports import Clock, DeadLetter, Outgoing
+from onward.runtime.service import Service, ServicePlan
+from onward.settings import resolve
+from onward.stores.memory import MemoryAccount, MemorySubscription
+from onward.testing.observed import Handled, Observer, published
+from onward.testing.parts import MemoryParts
+
+SOURCE = "harness"
+MOST_NAMED = 10
+
+
+class Harness:
+    """`async with Harness(app) as h`: the Apps run, and what they do is there to be looked at.
+
+    apps:      one or more; they share one broker and one database, each with its own accounts.
+    clock:     what handlers' times come from; by default the machine's.
+
+    Retries come at once, as often as declared: a test waits for nothing. A new harness begins with nothing
+    stored. While it is open, `app.publish` and `app.transaction` use its broker and database too.
+    """
+
+    def __init__(self, *apps: App, clock: Clock | None = None) -> None:
+        if not apps or len({app.name for app in apps}) != len(apps):
+            raise ValueError("Harness(…) takes one or more Apps, each with a name of its own.")
+        self.handled: list[Handled] = []
+        self._apps = apps
+        self._clock = clock
+        self._services: list[Service] = []
+        self._changed = asyncio.Event()
+        self._parts = MemoryParts()
+
+    async def __aenter__(self) -> Harness:
+        self._parts.broker.appended.append(lambda _topics: self._changed.set())
+        try:
+            for app in self._apps:
+                await self._start(app)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def _start(self, app: App) -> None:
+        plan = _retrying_at_once(app.plan)
+        observer = Observer(plan, self._parts.broker.log, self.handled)
+        self._parts.store(app.name).settled += [observer.settled, lambda *_: self._changed.set()]
+        service = Service(
+            plan, resolve(app.name, environment={}), open_engine=self._parts.open_engine, clock=self._clock
+        )
+        service.failure.add_done_callback(lambda _: self._changed.set())
+        await service.start()
+        self._services.append(service)
+        app._engine = service.engine
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failures = [*self._failures()]
+        await self._close()
+        if kind is None and failures:
+            raise failures[0]
+
+    async def _close(self) -> None:
+        stopping = [asyncio.create_task(service.stop()) for service in self._services]
+        await asyncio.sleep(0)
+        self._parts.broker.wake(())  # idle loops see at once that they should stop
+        await asyncio.gather(*stopping)
+        for app in self._apps:
+            app._engine = None
+        await self._parts.close()
+
+    async def publish(self, *events: object) -> None:
+        """Publish as somebody outside of the Apps: these events are not among `published`."""
+        await self._parts.broker.publish([encode(event) for event in events], SOURCE)
+
+    async def publish_bytes(self, topic: str, value: bytes, *, key: str | None = None, type: str = "") -> None:
+        """Publish what any client might: any bytes, without a type if none is given."""
+        await self._parts.broker.publish([Outgoing(topic, type, 1, value, key)], SOURCE)
+
+    async def settle(self, *, timeout_s: float = 5.0) -> None:
+        """Return when every event has been handled, or skipped, or is a dead letter; outputs' outputs too.
+
+        Raises DeliveryError after `timeout_s` seconds, saying what is stuck, and what ended a service if one ended.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._unsettled():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise DeliveryError(
+                f"Not settled after {timeout_s:g} s: a handler still waits for something, or fails and is tried again."
+                " Stuck are:\n" + "\n".join(islice(self._stuck(), MOST_NAMED))
+            ) from error
+
+    @property
+    def published(self) -> list[Any]:
+        """The events that the Apps published, by handlers or by `app.publish`, in their order."""
+        return published(self._parts.broker.log, [app.name for app in self._apps])
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """What handlers gave up, with cause and bytes."""
+        return [each.letter for store in self._parts.stores.values() for each in store.letters if each.state == "dead"]
+
+    def rows(self, sql: str, /, **params: Any) -> list[tuple[Any, ...]]:
+        """What a query finds in the database that the Apps share. Raises StoreError; `settle` first."""
+        if self._parts.database.writer.in_transaction:
+            raise TransactionError("A handler's transaction is open, and would be read half done: `await h.settle()`.")
+        return self._parts.database.read(sql, params)
+
+    def _failures(self) -> Iterator[BaseException]:
+        for service in self._services:
+            if service.failure.done() and not service.failure.cancelled():
+                error = service.failure.exception()
+                if error is not None:
+                    yield error
+
+    def _unsettled(self) -> bool:
+        for error in self._failures():
+            raise error
+        return next(self._stuck(), None) is not None
+
+    def _stuck(self) -> Iterator[str]:
+        """A line for each partition that is not done."""
+        log = self._parts.broker.log
+        for service, store in self._parts.stores.items():
+            for subscription in store.subscriptions:
+                for partition, (_, end) in enumerate(log.bounds(subscription.entry.topic)):
+                    account = subscription.accounts[partition]
+                    if account.position.in_flight(end):
+                        yield f"  {service}: {self._account_in_words(subscription, account, partition, end)}"
+
+    def _account_in_words(
+        self, subscription: MemorySubscription, account: MemoryAccount, partition: int, end: int
+    ) -> str:
+        log, topic = self._parts.broker.log, subscription.entry.topic
+        first = next(account.position.unfinished(end))[0]
+        (record,) = log.read(topic, partition, first, 1)
+        tried = [each for (offset, _), each in account.attempts.items() if offset == first]
+        return (
+            f"{account.position.in_flight(end)} event(s) on {topic!r} for {', '.join(subscription.handlers)}, the first"
+            f" of type {log.wire_type(record[1]).type!r} with key {record[3]!r}"
+            + "".join(f", tried {each.attempts} times: {each.error}" for each in tried)
+        )
+
+
+def _retrying_at_once(plan: ServicePlan) -> ServicePlan:
+    handlers = [replace(each, retry=replace(each.retry, first_s=0.0, max_s=0.0)) for each in plan.handlers]
+    return replace(plan, handlers=tuple(handlers))

@@ -1,0 +1,72 @@
+"""What took effect, read off the commits: a handler that was called and rolled back has handled nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from onward.events import registry
+from onward.ledger import Position
+from onward.pipeline.context import Context
+from onward.pipeline.handlers import Handler
+from onward.pipeline.invocation import Bound
+from onward.pipeline.routing import Routes
+from onward.ports import Claim, Log, Record, Settlement, Unit
+from onward.runtime.service import ServicePlan
+
+
+class Handled(NamedTuple):
+    """One event that one handler of a service has handled."""
+
+    service: str
+    handler: str
+    event: Any
+
+
+class Observer:
+    """Notes what a service's commits say was handled, in their order."""
+
+    def __init__(self, plan: ServicePlan, log: Log, handled: list[Handled]) -> None:
+        self._service = plan.name
+        self._log = log
+        self._handled = handled
+        self._routes = [Routes(topic, _bounds(handlers), log) for _, topic, handlers in plan.groups()]
+
+    def settled(self, claim: Claim, before: Position, done: Settlement) -> None:
+        """A commit moved an account from `before`; subscriptions are numbered from 1 in the plan's order."""
+        routes = self._routes[claim.subscription - 1]
+        dead = {(letter.offset, letter.handler) for letter in done.dead}
+        end = self._log.bounds(claim.topic)[claim.partition][1]
+        for pending in before.unfinished(end):
+            for offset in filter(done.position.done, pending):
+                (record,) = self._log.read(claim.topic, claim.partition, offset, 1)
+                if (offset, "") not in dead:
+                    self._note(routes, claim, record, dead)
+
+    def _note(self, routes: Routes, claim: Claim, record: Record, dead: set[tuple[int, str]]) -> None:
+        route = routes.route(record[1])
+        for bound in route.handlers:
+            name = bound.handler.name
+            if (record[0], name) not in dead and claim.joined.get(name, 0) <= record[0]:
+                self._handled.append(Handled(self._service, name, route.open(record[2])))
+
+
+def published(log: Log, services: Sequence[str]) -> list[Any]:
+    """The events that these services published, in the order of publishing; raw bytes for a type unknown here."""
+    found: list[tuple[str, Any]] = []
+    for topic in log.topics():
+        for partition, (first, end) in enumerate(log.bounds(topic.name)):
+            for record in log.read(topic.name, partition, first, end - first):
+                envelope = log.envelope(topic.name, partition, record)
+                if envelope.source in services:
+                    kind = registry().get(envelope.type, envelope.version)
+                    found.append((envelope.id, record[2] if kind is None else kind.decode(record[2])))
+    return [event for _, event in sorted(found, key=lambda each: each[0])]  # ids rise with time
+
+
+def _bounds(handlers: Sequence[Handler]) -> list[Bound]:
+    return [Bound(handler, _refuse, None, wants_context=False) for handler in handlers]
+
+
+async def _refuse(_event: Any, _unit: Unit | None, _context: Context | None) -> None:
+    raise AssertionError("an observer's routes are looked at and never run")

@@ -1,0 +1,46 @@
+"""Broker, database and stores in memory, shared by the Apps of one harness as one file would be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onward.brokers.memory import MemoryBroker
+from onward.runtime.engine import Engine
+from onward.settings import Settings
+from onward.sqlite.database import Database
+from onward.sqlite.neighbours import Neighbours
+from onward.stores.memory import MemoryStore, memory_database
+
+
+class MemoryEngine(Engine):
+    """An engine whose parts are closed by who made them, since other services use them too."""
+
+    async def prune(self) -> None:
+        """Nothing is kept, so nothing is pruned."""
+
+    async def close(self) -> None:
+        """`MemoryParts.close` does it."""
+
+
+@dataclass(slots=True)
+class MemoryParts:
+    """What the services of one harness share, and each one's own store by its name."""
+
+    broker: MemoryBroker = field(default_factory=MemoryBroker)
+    database: Database = field(default_factory=memory_database)
+    stores: dict[str, MemoryStore] = field(default_factory=dict)
+
+    def store(self, service: str) -> MemoryStore:
+        if service not in self.stores:
+            self.stores[service] = MemoryStore(self.database, self.broker.prepare, service)
+        return self.stores[service]
+
+    def open_engine(self, service: str, _settings: Settings) -> MemoryEngine:
+        neighbours = Neighbours(self.database, service)
+        return MemoryEngine(self.database, self.broker, self.store(service), neighbours)
+
+    async def close(self) -> None:
+        await self.broker.close()
+        for store in self.stores.values():
+            await store.close()
+        self.database.close()
