@@ -63,7 +63,7 @@ class BatchFailed(DeliveryError):
 
     def __init__(self, failures: dict[int, BaseException]) -> None:
         named = ", ".join(f"{index}: {error!r}" for index, error in sorted(failures.items())[:5])
-        super().__init__(f"{len(failures)} event(s) of the batch failed ({named}); the others take effect without them.")
+        super().__init__(f"{len(failures)} event(s) of the batch failed ({named}); the others take effect.")
         self.failures = failures
 
 
