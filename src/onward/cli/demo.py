@@ -36,6 +36,11 @@ class Blueprints(click.Group):
         command: click.Command = module.main
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names alone: to ask a demo for its help is to import it, and what it needs may be absent."""
+        with formatter.section("Demos"):
+            formatter.write_dl([(name, f"onward demo {name} --help") for name in self.list_commands(ctx)])
+
 
 demo = Blueprints(
     name="demo",

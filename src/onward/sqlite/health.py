@@ -22,7 +22,6 @@ from onward.sqlite.members import Member, Members
 OLDEST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 1 << 28
 EXTRAS = {
-    "cli": "rich",
     "metrics": "prometheus_client",
     "tracing": "opentelemetry",
     "pydantic": "pydantic",
