@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import sys
 
 from onward.cli.targets import load
 from onward.errors import OnwardError
-from onward.runtime.worker import CANNOT_START, work
+from onward.runtime.worker import CANNOT_START, run_to_end, work
 from onward.telemetry.logs import set_up_logs
 
 
@@ -19,7 +18,7 @@ def main(target: str, descriptor: str, drain_s: str) -> int:
     parent.setblocking(False)
     try:
         app = load(target)
-        return asyncio.run(work(app.plan, app.settings, parent, float(drain_s)))
+        return run_to_end(work(app.plan, app.settings, parent, float(drain_s)))
     except OnwardError as error:
         logging.getLogger("onward.worker").error("%s can't start: %s", target, error)
         return CANNOT_START

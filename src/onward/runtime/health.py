@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from socket import socket
+from threading import BoundedSemaphore, Thread
+from typing import Any
 
 from onward.errors import InfrastructureError, MissingExtraError
 from onward.runtime.supervisor import ServiceState
 from onward.telemetry.prometheus import render
 
+Request = socket | tuple[bytes, socket]
 States = Callable[[], list[ServiceState]]
 REQUEST_S = 5.0
+MOST_REQUESTS = 16  # at once; one more is turned away without an answer
 
 
 class HealthServer:
@@ -21,13 +25,12 @@ class HealthServer:
 
     def __init__(self, states: States, *, host: str = "127.0.0.1", port: int = 0) -> None:
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(states))
+            self._server = _BoundedServer((host, port), _handler(states))
         except OSError as error:
             raise InfrastructureError(
                 f"Health can't be served on {host}:{port} ({error.strerror}): choose another --health-port, or 0 for"
                 " any that is free."
             ) from error
-        self._server.daemon_threads = True
         self.address = f"http://{host}:{self._server.server_address[1]}"
         self._thread = Thread(target=self._server.serve_forever, name="onward-health", daemon=True)
 
@@ -38,6 +41,28 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _BoundedServer(ThreadingHTTPServer):
+    """A thread a request, at most MOST_REQUESTS."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._places = BoundedSemaphore(MOST_REQUESTS)
+
+    def process_request(self, request: Request, client_address: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Request, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
 
 def answer(path: str, states: list[ServiceState]) -> tuple[int, str, bytes]:

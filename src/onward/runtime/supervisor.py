@@ -107,7 +107,7 @@ class Supervisor:
         return found
 
     async def _keep(self, child: Child) -> None:
-        """Keep one slot filled as long as it is wanted."""
+        """Keep one slot filled as long as it is wanted; a service that can't start the first time is not retried."""
         pause_s = FIRST_PAUSE_S
         while child.wanted:
             began = monotonic()
@@ -115,9 +115,9 @@ class Supervisor:
             if child.stopped.is_set():
                 return
             if code == CANNOT_START and not child.ever_ready and not self.failure.done():
-                self.failure.set_exception(
-                    DeliveryError(f"Service {child.name!r} can't start; the lines above say why. Nothing was handled.")
-                )
+                why = child.refusal or "the lines above say why."
+                self.failure.set_exception(DeliveryError(f"Service {child.name!r} can't start: {why}"))
+                return
             child.restarts += 1
             if monotonic() - began > HEALTHY_S:
                 pause_s = FIRST_PAUSE_S

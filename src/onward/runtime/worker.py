@@ -9,30 +9,60 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from threading import Event, Thread
+from typing import Any, NoReturn
 
-from onward.errors import DeclarationError, RegistrationError, SettingError
+from onward.errors import OnwardError
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import Settings
 
 logger = logging.getLogger("onward.worker")
 
 BEAT_S = 0.25
+LEAVE_S = 3.0  # beyond the drain, to close what is open
+PARENT_EVERY_S = 1.0
 CLEAN, FAILED, CANNOT_START, UNFINISHED = 0, 1, 78, 3
+
+
+def run_to_end(work: Coroutine[Any, Any, int]) -> int:
+    """Run a worker on a loop of its own; its exit code.
+
+    An exception that is no Exception (SystemExit out of a handler) ends the process at once, without giving
+    partitions back: asyncio.run would cancel the tasks and wait for threads, and the event that does this each time
+    must be found out by its unclean starts.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        code = loop.run_until_complete(work)
+    except Exception:
+        logger.critical("the worker failed", exc_info=True)
+        _leave(FAILED)
+    except BaseException as error:
+        logger.critical("%s ended the event loop: this process ends", type(error).__name__, exc_info=True)
+        _leave(FAILED)
+    if code == UNFINISHED:
+        _leave(code)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    return code
 
 
 async def work(plan: ServicePlan, settings: Settings, parent: socket.socket, drain_s: float) -> int:
     """Run the service; the exit code says how it ended."""
+    Thread(target=_outlive_no_parent, args=(os.getppid(), drain_s), name="onward-parent", daemon=True).start()
     reader, writer = await asyncio.open_connection(sock=parent)
     try:
         service = Service(plan, settings)
         try:
             await service.start()
-        except (DeclarationError, RegistrationError, SettingError) as error:
+        except OnwardError as error:
             logger.error("service %s can't start: %s", plan.name, error)
+            _say(writer, {"refused": str(error)})
             return CANNOT_START
         async with _beating(service, writer):
             asked = asyncio.create_task(_asked_to_stop(reader))
@@ -41,12 +71,34 @@ async def work(plan: ServicePlan, settings: Settings, parent: socket.socket, dra
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
             drained = await service.stop(drain_s)
-            _say(writer, {"drained": {"handled": drained.handled, "seconds": round(drained.seconds, 3)}})
-            if failed:
-                return FAILED
-            return CLEAN if drained.finished else UNFINISHED
+        done = {"handled": drained.handled, "seconds": round(drained.seconds, 3)}
+        _say(writer, {"drained": done, "snapshot": service.meter.snapshot()})
+        if failed:
+            return FAILED
+        return CLEAN if drained.finished else UNFINISHED
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def _outlive_no_parent(parent: int, drain_s: float) -> None:
+    """Without a parent nobody kills a blocked event loop: end the process when a drain should be over."""
+    forever = Event()
+    while os.getppid() == parent:
+        forever.wait(PARENT_EVERY_S)
+    forever.wait(drain_s + LEAVE_S)
+    logger.error("the drain was not finished within %g s: what was in flight is handled after the next start", drain_s)
+    _leave(UNFINISHED)
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: no exit hook or thread may delay it, or give partitions back."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 async def _asked_to_stop(reader: asyncio.StreamReader) -> None:
@@ -67,9 +119,12 @@ async def _asked_to_stop(reader: asyncio.StreamReader) -> None:
 
 @contextlib.asynccontextmanager
 async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    database = str(service.settings.database.absolute())
+
     async def beat() -> None:
         while True:
-            _say(writer, {"unready": service.unready(), "snapshot": service.snapshot()})
+            snapshot = {**service.snapshot(), "lags": _by_topic(service.lags()), "database": database}
+            _say(writer, {"unready": service.unready(), "snapshot": snapshot})
             await asyncio.sleep(BEAT_S)
 
     task = asyncio.create_task(beat())
@@ -78,6 +133,15 @@ async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncItera
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _by_topic(lags: dict[str, int]) -> dict[str, int]:
+    """What waits on each topic, over the subscriptions to it; the keys are group:topic."""
+    found: dict[str, int] = {}
+    for name, lag in lags.items():
+        topic = name.partition(":")[2]
+        found[topic] = found.get(topic, 0) + lag
+    return found
 
 
 def _say(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
