@@ -95,8 +95,12 @@ class SqliteStore:
                 connection, "SELECT name, kind, start FROM onward_handler WHERE subscription = ?", (subscription,)
             )
         }
+        here = {handler.name for handler in entry.handlers}
+        lacking = next((name for name in recorded if name not in here), None)
+        if lacking is not None:  # told first: a renamed handler is both lacking and new
+            raise _missing(service, lacking, entry.topic)
         for handler in entry.handlers:
-            before = recorded.pop(handler.name, None)
+            before = recorded.get(handler.name)
             if before is None:
                 if handler.start != "now":
                     raise RegistrationError(
@@ -116,8 +120,6 @@ class SqliteStore:
                     "UPDATE onward_handler SET types = ? WHERE subscription = ? AND name = ?",
                     (json.dumps(handler.types), subscription, handler.name),
                 )
-        if recorded:
-            raise _missing(service, next(iter(recorded)), entry.topic)
 
     def _refuse_unknown(self, connection: apsw.Connection, service: ServiceEntry) -> None:
         """A subscription on record that the code lacks would silently stand still."""
