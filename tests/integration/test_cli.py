@@ -333,6 +333,16 @@ def test_a_retired_handler_holds_nothing_back_any_more(
     assert "its subscription is retired" in onward("dead-letters", "retry", "1").stderr
 
 
+def test_a_retired_handler_that_comes_back_begins_anew_beside_its_old_dead_letters(
+    onward: Onward, handled: Path
+) -> None:
+    assert onward("handlers", "retire", "shipping", "ship").exit_code == 0
+    asyncio.run(run(shipping(handled, lightest_g=1)))
+    assert query(handled, "SELECT state, cause, handler FROM onward_dead_letter") == [("dead", "fatal", "ship")] * 2
+    assert query(handled, "SELECT count(*) FROM parcel") == [(6,)]
+    assert audit(handled).problems == ()
+
+
 def test_handlers_are_listed_with_what_they_take(onward: Onward, handled: Path) -> None:
     (listed,) = json.loads(onward("handlers", "list", "--json").stdout)
     assert listed == {

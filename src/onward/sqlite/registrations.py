@@ -78,7 +78,11 @@ def _retire(connection: apsw.Connection, subscription: int) -> None:
     ).fetchall():
         _forget(connection, subscription, str(name))
     connection.execute("DELETE FROM onward_handler WHERE subscription = ?", (subscription,))
-    connection.execute("UPDATE onward_subscription SET retired_at = ? WHERE id = ?", (time(), subscription))
+    # The name is freed: who comes back under it is a new subscription, and meets no dead letters of the old one.
+    connection.execute(
+        "UPDATE onward_subscription SET retired_at = ?, name = name || ' (retired ' || id || ')' WHERE id = ?",
+        (time(), subscription),
+    )
 
 
 def _forget(connection: apsw.Connection, subscription: int, handler: str) -> None:
