@@ -18,6 +18,11 @@ _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _RECORD = struct.Struct("<qd")
 _RECORD_BYTES = 4096
 
+GATE_PATIENCE_S = 0.5
+"""How long a gate is respected while nobody writes: a stopped process holds it and does not go through."""
+
+_PASS_PAUSE_S = 0.005
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -32,16 +37,18 @@ class WriteTurn:
 
     The kernel does not hand a flock over: whoever asks first after a release gets it, and that is usually the
     one who released. So there are two: a process that waits for `write` holds `gate` meanwhile, and one that
-    comes back from its turn has to pass the gate. A killed process loses both at once.
+    comes back from its turn has to pass the gate. A killed process loses both at once. A stopped one may keep
+    the gate: after `GATE_PATIENCE_S` the others go past it, which costs order in the line and nothing else.
 
     All but `holder` are called by one thread, and not again before `take` has ended.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._write = self._gate = -1
+        self._write = self._gate = self._aside = self._held = -1
         try:
             self._write = _open(folder / "write")
             self._gate = _open(folder / "gate")
+            self._aside = _open(folder / "write")
             self._record = _mapped(folder / "write")
         except OSError as error:
             self._close_files()
@@ -56,6 +63,7 @@ class WriteTurn:
         self._blocked = False
         self._closing = False
         self._granted = False
+        self._gate_is_stuck = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def take(self, wait_s: float) -> None:
@@ -65,26 +73,29 @@ class WriteTurn:
         """
         if self._blocked or not self._try():
             await self._wait(wait_s)
-        _RECORD.pack_into(self._record, 0, self._pid, time.monotonic())
 
     def take_blocking(self, wait_s: float) -> None:
         """`take` for a thread without an event loop."""
-        until = time.monotonic() + wait_s
+        asked_s = time.monotonic()
         pause_s = 0.0005
-        while not self._try():
-            if time.monotonic() >= until:
-                fcntl.flock(self._gate, fcntl.LOCK_UN)
+        while self._blocked or not self._try():
+            waited_s = time.monotonic() - asked_s
+            passed = waited_s >= min(GATE_PATIENCE_S, wait_s) and self._pass_by()
+            if passed or waited_s >= wait_s:
+                if not self._blocked:
+                    fcntl.flock(self._gate, fcntl.LOCK_UN)
+                if passed:
+                    return
                 raise self._busy(wait_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.01)
-        _RECORD.pack_into(self._record, 0, self._pid, time.monotonic())
 
     def give_back(self) -> None:
         """Ends the turn; the next in line has it."""
-        if self._closing:
-            return
-        _RECORD.pack_into(self._record, 0, 0, 0.0)
-        fcntl.flock(self._write, fcntl.LOCK_UN)
+        held, self._held = self._held, -1
+        if held >= 0:
+            _RECORD.pack_into(self._record, 0, 0, 0.0)
+            fcntl.flock(held, fcntl.LOCK_UN)
 
     def holder(self) -> Holder | None:
         """Who has the turn, or had it when killed; None when it is free or was taken this instant."""
@@ -96,6 +107,7 @@ class WriteTurn:
             if self._closing:
                 return
             self._closing = True
+            self.give_back()
             waiter, self._waiter = self._waiter, None
             blocked = self._blocked
         if waiter is not None and not waiter.done():
@@ -118,20 +130,35 @@ class WriteTurn:
         except BlockingIOError:
             return False
         fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._hold(self._write)
         return True
 
+    def _pass_by(self) -> bool:
+        """True with the turn, taken without the gate, by a descriptor that the waiting thread does not use."""
+        try:
+            fcntl.flock(self._aside, _TRY)
+        except BlockingIOError:
+            return False
+        self._hold(self._aside)
+        return True
+
+    def _hold(self, descriptor: int) -> None:
+        self._held = descriptor
+        _RECORD.pack_into(self._record, 0, self._pid, time.monotonic())
+
     async def _wait(self, wait_s: float) -> None:
-        ready = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
         with self._mutex:
             self._waiter = ready
-            # A wait that was given up is still blocked in the kernel: take over its place instead of a second
-            # one.
+            # A wait that was given up is still blocked in the kernel: this one takes over its place.
             if not self._blocked:
                 self._blocked = True
                 self._asked.release()
         if self._thread is None:
             self._thread = threading.Thread(target=self._block, name="onward-write-turn", daemon=True)
             self._thread.start()
+        impatience = loop.call_later(0 if self._gate_is_stuck else GATE_PATIENCE_S, self._try_to_pass, ready)
         try:
             async with asyncio.timeout(wait_s):
                 await ready
@@ -140,11 +167,25 @@ class WriteTurn:
                 self._waiter = None
                 if self._granted:
                     self._granted = False
-                    fcntl.flock(self._write, fcntl.LOCK_UN)
+                    self.give_back()
             if isinstance(error, TimeoutError):
                 raise self._busy(wait_s) from None
             raise
+        finally:
+            impatience.cancel()
         self._granted = False
+
+    def _try_to_pass(self, ready: asyncio.Future[None]) -> None:
+        with self._mutex:
+            if self._waiter is not ready or self._granted:
+                return
+            if self._pass_by():
+                self._waiter = None
+                self._granted = self._gate_is_stuck = True
+        if self._granted:
+            _settle(ready)
+        else:
+            ready.get_loop().call_later(_PASS_PAUSE_S, self._try_to_pass, ready)
 
     def _block(self) -> None:
         """Waits in the kernel on behalf of the event loop, in a thread of its own."""
@@ -156,7 +197,7 @@ class WriteTurn:
             fcntl.flock(self._write, fcntl.LOCK_EX)
             fcntl.flock(self._gate, fcntl.LOCK_UN)
             with self._mutex:
-                self._blocked = False
+                self._blocked = self._gate_is_stuck = False
                 if not self._grant():
                     fcntl.flock(self._write, fcntl.LOCK_UN)
                 if self._closing:
@@ -170,7 +211,9 @@ class WriteTurn:
             waiter.get_loop().call_soon_threadsafe(_settle, waiter)
         except RuntimeError:  # that loop is closed
             return False
+        self._waiter = None
         self._granted = True
+        self._hold(self._write)
         return True
 
     def _busy(self, wait_s: float) -> StoreBusyError:
@@ -187,10 +230,10 @@ class WriteTurn:
         )
 
     def _close_files(self) -> None:
-        for descriptor in (self._gate, self._write):
+        for descriptor in (self._gate, self._write, self._aside):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._gate = self._write = -1
+        self._gate = self._write = self._aside = -1
 
 
 def read_holder(folder: Path) -> Holder | None:

@@ -1,33 +1,13 @@
 import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 import pytest
 
-from onward.errors import StoreBusyError, StoreClosedError, StoreError, TransactionError
+from onward.errors import StoreClosedError, StoreError, TransactionError
 from onward.sqlite.database import Database
-from onward.sqlite.folder import run_folder
-from onward.sqlite.turn import read_holder
-
-
-@contextmanager
-def opened(path: Path | str, *, busy_s: float = 30.0) -> Iterator[Database]:
-    with closing(Database.open(path, busy_s=busy_s)) as database:
-        with database.transaction_sync() as writer:
-            writer.execute("CREATE TABLE IF NOT EXISTS place (name TEXT NOT NULL UNIQUE)")
-        yield database
-
-
-def places(database: Database) -> list[str]:
-    return [name for (name,) in database.read("SELECT name FROM place ORDER BY name")]
-
-
-async def add(database: Database, name: str) -> None:
-    async with database.transaction() as writer:
-        writer.execute("INSERT INTO place VALUES (?)", (name,))
+from tests.unit.sqlite.places import add, opened, places
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -131,99 +111,6 @@ def test_beginning_inside_a_transaction_of_the_same_task_is_refused(database_pat
         asyncio.run(nest(database))
 
 
-def test_a_second_database_on_the_file_waits_for_the_first(database_path: Path) -> None:
-    async def both(first: Database, second: Database) -> None:
-        await first.begin()
-        waiting = asyncio.create_task(add(second, "Davos"))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        first.commit()
-        await asyncio.wait_for(waiting, 5)
-
-    with opened(database_path) as first, opened(database_path) as second:
-        asyncio.run(both(first, second))
-        assert places(first) == ["Davos"]
-
-
-def test_a_wait_for_another_writer_that_is_cancelled_leaves_no_lock(database_path: Path) -> None:
-    async def give_up(first: Database, second: Database) -> None:
-        await first.begin()
-        waiting = asyncio.create_task(second.begin())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        first.commit()
-        await asyncio.wait_for(add(first, "first"), 5)
-        await asyncio.wait_for(add(second, "second"), 5)
-
-    with opened(database_path) as first, opened(database_path) as second:
-        asyncio.run(give_up(first, second))
-        assert places(first) == ["first", "second"]
-
-
-def test_a_wait_that_is_given_up_and_asked_again_gets_its_turn(database_path: Path) -> None:
-    async def ask_twice(first: Database, second: Database) -> None:
-        await first.begin()
-        for _ in range(3):
-            waiting = asyncio.create_task(second.begin())
-            await asyncio.sleep(0)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-        again = asyncio.create_task(add(second, "again"))
-        await asyncio.sleep(0)
-        first.commit()
-        await asyncio.wait_for(again, 5)
-
-    with opened(database_path) as first, opened(database_path) as second:
-        asyncio.run(ask_twice(first, second))
-        assert places(first) == ["again"]
-
-
-def test_a_busy_file_is_an_error_that_names_the_holder(database_path: Path) -> None:
-    async def wait(first: Database, second: Database) -> None:
-        await first.begin()
-        with pytest.raises(StoreBusyError, match=f"process {os.getpid()} has held it for") as caught:
-            await second.begin()
-        assert caught.value.fields["holder_pid"] == os.getpid()
-        first.commit()
-        await asyncio.wait_for(add(second, "after"), 5)
-
-    with opened(database_path) as first, opened(database_path, busy_s=0.05) as second:
-        asyncio.run(wait(first, second))
-        assert places(first) == ["after"]
-
-
-def test_a_stranger_that_holds_sqlites_lock_is_waited_for(database_path: Path) -> None:
-    async def wait(database: Database, stranger: apsw.Connection) -> None:
-        waiting = asyncio.create_task(add(database, "Engelberg"))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        stranger.execute("COMMIT")
-        await asyncio.wait_for(waiting, 5)
-
-    with opened(database_path) as database, closing(apsw.Connection(str(database_path))) as stranger:
-        stranger.execute("BEGIN IMMEDIATE")
-        asyncio.run(wait(database, stranger))
-        assert places(database) == ["Engelberg"]
-
-
-def test_a_stranger_that_never_ends_is_a_busy_error_and_nothing_is_written(database_path: Path) -> None:
-    with (
-        opened(database_path, busy_s=0.01) as database,
-        closing(apsw.Connection(str(database_path))) as stranger,
-    ):
-        stranger.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreBusyError, match="program outside onward"):
-            asyncio.run(add(database, "Flims"))
-        with pytest.raises(StoreBusyError, match="another program"), database.transaction_sync():
-            pass
-        stranger.execute("COMMIT")
-        asyncio.run(add(database, "Glarus"))
-        assert places(database) == ["Glarus"]
-
-
 def test_a_statement_outside_a_transaction_stores_nothing(database_path: Path) -> None:
     with opened(database_path) as database:
         with pytest.raises(apsw.ConstraintError):
@@ -325,16 +212,6 @@ def test_the_synchronous_twin_rolls_back_on_an_exception(database_path: Path) ->
         assert places(database) == []
 
 
-def test_the_synchronous_twin_waits_for_other_writers_and_names_them(database_path: Path) -> None:
-    with opened(database_path) as first, opened(database_path, busy_s=0.01) as second:
-        with first.transaction_sync():
-            with pytest.raises(StoreBusyError, match=f"process {os.getpid()}"), second.transaction_sync():
-                pass
-        with second.transaction_sync() as writer:
-            writer.execute("INSERT INTO place VALUES ('Pontresina')")
-        assert places(first) == ["Pontresina"]
-
-
 def test_using_a_closed_database_says_that_we_closed_it(database_path: Path) -> None:
     with opened(database_path) as database:
         database.close()
@@ -370,28 +247,3 @@ def test_the_last_close_leaves_one_file_without_a_log(database_path: Path) -> No
     with opened(database_path) as database:
         asyncio.run(add(database, "Riehen"))
     assert not database_path.with_name("onward.db-wal").exists()
-
-
-def test_every_name_of_a_file_leads_to_the_same_turns(database_path: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    alias = tmp_path / "elsewhere" / "alias.db"
-    alias.symlink_to(database_path)
-    with opened(database_path) as first, opened(alias, busy_s=0.01) as second, first.transaction_sync():
-        with pytest.raises(StoreBusyError, match="has held it"):
-            second.transaction_sync().__enter__()
-
-
-def test_turns_are_free_again_after_a_holder_without_a_loop(database_path: Path) -> None:
-    with opened(database_path) as first, opened(database_path) as second:
-        assert first.holder() is None
-        with first.transaction_sync():
-            holder = second.holder()
-            assert holder is not None
-            assert holder.pid == os.getpid()
-            assert holder == read_holder(run_folder(database_path))
-        assert second.holder() is None
-        assert read_holder(run_folder(database_path)) is None
-
-
-def test_nobody_holds_a_file_that_was_never_opened(tmp_path: Path) -> None:
-    assert read_holder(tmp_path) is None
