@@ -63,6 +63,7 @@ class AccountContract:
         owner = await bench.claim_again(owner.subscription)
         await _effect(bench, owner, 2, _done(owner, 3))
         assert await bench.effects() == [2]
+        assert bench.published() == 1
 
     @on_store
     async def test_a_stale_copy_of_a_claim_cannot_commit(self, bench: StoreBench) -> None:
@@ -73,6 +74,14 @@ class AccountContract:
             await _effect(bench, stale, 2, _done(stale, 1))
         assert await bench.effects() == [1]
         assert bench.published() == 1
+
+    @on_store
+    async def test_another_token_cannot_commit_whatever_its_revision(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        stranger = replace(claim, token=bytes(16))
+        with pytest.raises(ClaimLostError):
+            await _effect(bench, stranger, 1, _done(stranger, 1))
+        await _nothing_happened(bench, claim)
 
     @on_store
     async def test_a_released_claim_cannot_commit(self, bench: StoreBench) -> None:
