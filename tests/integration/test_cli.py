@@ -259,6 +259,22 @@ def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(onward: Onwar
     assert "it is recovered already" in again.stderr
 
 
+def test_a_running_service_retries_without_being_restarted(onward: Onward, handled: Path) -> None:
+    async def retry_while_running() -> None:
+        async with shipping(handled).lifespan() as service:
+            assert service is not None
+            assert service.engine is not None
+            read = service.engine.database.read
+            await asyncio.to_thread(onward, "dead-letters", "retry", "--all")
+            async with asyncio.timeout(20):
+                while not read("SELECT 1 FROM onward_dead_letter WHERE state = 'recovered'"):
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(retry_while_running())
+    assert query(handled, "SELECT count(*) FROM parcel WHERE order_id = 'air'") == [(1,)]
+    assert audit(handled).problems == ()
+
+
 def test_all_dead_letters_can_be_retried_at_once(onward: Onward, handled: Path) -> None:
     assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letters")
     assert query(handled, "SELECT state FROM onward_dead_letter") == [("retrying",)]
