@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from onward.errors import EncodeError
 from onward.events import EventType, encode_error, event_type
 from onward.ports import Outgoing
+from onward.telemetry import stamp
 
 MAX_EVENT_BYTES = 1 << 20
 
@@ -30,6 +31,8 @@ def encode(event: object, extra: bytes | None = None) -> Outgoing:
             type=kind.type,
             size_bytes=len(value),
         )
+    if extra is None and stamp.extensions is not None:
+        extra = stamp.extensions()
     return Outgoing(kind.topic, kind.type, kind.version, value, kind.key_of(event), extra)
 
 
