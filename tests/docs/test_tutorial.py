@@ -61,6 +61,11 @@ def test_every_error_is_documented_and_every_documented_error_exists() -> None:
     assert documented == errors
 
 
+def test_every_public_name_is_in_the_reference_and_every_name_there_is_public() -> None:
+    rows = re.findall(r"^\| `(\w+)", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(onward.__all__)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text())
