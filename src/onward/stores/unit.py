@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from time import time
 from types import TracebackType
@@ -19,6 +20,8 @@ from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 from onward.telemetry.failpoints import reach
+
+logger = logging.getLogger("onward.handlers")
 
 Outlet = Callable[[Sequence[Outgoing]], None]
 
@@ -119,6 +122,8 @@ class SqliteUnit:
         reach("store.committed")
         if claim is not None and settlement is not None:
             _advance(claim, settlement)
+            for letter in settlement.dead:
+                _tell(claim, letter)
 
     def _end(self) -> None:
         self._active = False
@@ -206,6 +211,23 @@ def _advance(claim: Claim, done: Settlement) -> None:
     claim.attempts.update(done.attempts)
     for key in done.forget:
         claim.attempts.pop(key, None)
+
+
+def _tell(claim: Claim, letter: DeadLetter) -> None:
+    """Log a dead letter, with the error's class alone: its text may hold an event's values."""
+    logger.error(
+        "an event became a dead letter",
+        extra={
+            "handler": letter.handler,
+            "topic": claim.topic,
+            "partition": claim.partition,
+            "offset": letter.offset,
+            "event_id": letter.envelope.id,
+            "event_type": letter.envelope.type,
+            "attempt": letter.attempts,
+            "error": letter.error.partition(":")[0],
+        },
+    )
 
 
 def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple[object, ...]:
