@@ -47,6 +47,7 @@ class _BoundedServer(ThreadingHTTPServer):
     """A thread a request, at most MOST_REQUESTS."""
 
     daemon_threads = True
+    request_queue_size = MOST_REQUESTS
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
