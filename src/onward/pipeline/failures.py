@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onward.errors import (
+    BacklogFullError,
     ClaimLostError,
     DecodeError,
     StoreBusyError,
@@ -25,6 +26,7 @@ DETAIL_CHARS = 8_000
 ERROR_CHARS = 1_000
 
 NOBODYS_ATTEMPT = (
+    BacklogFullError,
     ClaimLostError,
     StoreBusyError,
     StoreClosedError,

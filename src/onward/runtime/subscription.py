@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from onward.errors import ClaimLostError, InfrastructureError
+from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError
 from onward.ports import Broker, Claim, Consumer, Delivery, Group, Store
 
 logger = logging.getLogger("onward.subscription")
@@ -81,7 +81,7 @@ class Subscription:
                 pause_s = FIRST_PAUSE_S
             except ClaimLostError as error:
                 logger.warning("claim lost: %s", error)
-            except InfrastructureError as error:
+            except (InfrastructureError, BacklogFullError) as error:
                 self.trouble = str(error)
                 logger.error("subscription %s on %s stands still: %s", self.group, self.topic, error)
             if not self._stopping:
