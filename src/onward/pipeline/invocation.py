@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from onward.errors import DeclarationError
@@ -63,7 +66,10 @@ def _call(
                 f" App gives (it has: {known}). Add an async generator that yields it to App(resources=[…])."
             )
     function = handler.function
-    in_thread = not handler.is_async and handler.kind is HandlerKind.PLAIN
+    threads: ThreadPoolExecutor | None = None
+    if not handler.is_async and handler.kind is HandlerKind.PLAIN:
+        # The loop's own pool has a few threads per core, and would cut the declared concurrency down to that.
+        threads = ThreadPoolExecutor(handler.concurrency, thread_name_prefix=f"onward-{handler.name}")
 
     async def call(event: Any, unit: Unit | None, context: Context | None) -> Any:
         arguments = dict(fixed)
@@ -72,8 +78,9 @@ def _call(
             arguments[tx_name] = unit.sync_tx if sync_tx else unit.tx
         if context_name is not None:
             arguments[context_name] = context
-        if in_thread:
-            return await asyncio.to_thread(function, event, **arguments)
+        if threads is not None:
+            work = partial(copy_context().run, function, event, **arguments)
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
         result = function(event, **arguments)
         return await result if handler.is_async else result
 
