@@ -1,77 +1,42 @@
 """Handlers without the transaction: concurrently across keys, in order per key, results written in groups.
 
-Each partition has a window of events that are begun or wait for their key. What finished while one commit ran is
-written by the next one, so that a slow disk makes groups larger and not the handlers slower.
+What finished while one commit ran is written by the next one, so that a slow disk makes groups larger and not the
+handlers slower.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections import deque
 from random import random
 from typing import Any
 
-from onward.errors import MessageError, TransactionError
+from onward.errors import MessageError
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound
+from onward.pipeline.own_transaction import OwnTransaction
 from onward.pipeline.routing import Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury
-from onward.ports import (
-    Claim,
-    Clock,
-    Delivery,
-    Log,
-    Outgoing,
-    Record,
-    Retried,
-    Settlement,
-    Store,
-    Transaction,
-    Unit,
-    WireType,
-)
+from onward.pipeline.window import Results, Window
+from onward.ports import Claim, Clock, Delivery, Log, Outgoing, Record, Retried, Settlement, Store, WireType
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
 logger = logging.getLogger("onward.handlers")
 
 SMALLEST_WINDOW = 64
-
-
-@dataclass(slots=True)
-class _Results:
-    """What was done since the last group was written."""
-
-    finished: list[int] = field(default_factory=list)
-    succeeded: Counter[str] = field(default_factory=Counter)
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    outputs: list[Outgoing] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Part:
-    """One partition in this process. `settling` is held by whoever moves its account."""
-
-    claim: Claim
-    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    keys: dict[str, deque[tuple[Record, Any]]] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    asleep: set[asyncio.Task[None]] = field(default_factory=set)
-    results: _Results = field(default_factory=_Results)
-    unfinished: int = 0
-    stopping: bool = False
+TURN_S = 0.25  # a partition without room for its delivery lets the others have theirs, and a stop be seen
+REST_S = 0.01  # and is delivered again after this
 
 
 class PlainRunner:
-    """Runs one plain handler on all partitions that this process has."""
+    """Runs one plain handler on all partitions that this process has.
+
+    A handler's call may be repeated after a crash; its results, being written with the mark, are not.
+    """
 
     def __init__(
         self, *, service: str, bound: Bound, routes: Routes, store: Store, log: Log, clock: Clock, meter: Meter
@@ -85,332 +50,227 @@ class PlainRunner:
         self._clock = clock
         self._meter = meter
         self._running = asyncio.Semaphore(bound.handler.concurrency)
-        self._window = max(2 * bound.handler.concurrency, SMALLEST_WINDOW)
-        self._parts: dict[int, _Part] = {}
-        self._error: BaseException | None = None
+        self._limit = max(2 * bound.handler.concurrency, SMALLEST_WINDOW)
+        self._windows: dict[int, Window] = {}
 
     def attach(self, claim: Claim) -> None:
-        self._parts[claim.partition] = _Part(claim)
+        self._windows[claim.partition] = Window(claim, self._limit)
 
     def check(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        for window in self._windows.values():
+            if window.error is not None:
+                raise window.error
 
     async def handle(self, claim: Claim, delivery: Delivery) -> float | None:
-        part = self._parts[claim.partition]
+        """Take what there is room for; the rest is asked for again, without what is in hand by then."""
+        window = self._windows[claim.partition]
+        until = asyncio.get_running_loop().time() + TURN_S
         for record in delivery.records:
-            if claim.position.done(record[0]):
+            offset = record[0]
+            if offset in window.held or claim.position.done(offset):
                 continue
-            while part.unfinished >= self._window and self._error is None:
-                part.room.clear()
-                await part.room.wait()
-            if self._error is not None:
-                break
-            if is_suspect(claim):
-                await self._alone(part, record)
-            else:
-                self._take(part, record)
+            suspect = is_suspect(claim, self._limit)
+            if not await window.below(1 if suspect else self._limit, until):
+                self.check()
+                return REST_S
+            if not suspect or await self._marked(window, record):
+                self._take(window, record)
         self.check()
         return None
 
-    def _take(self, part: _Part, record: Record) -> None:
+    async def _marked(self, window: Window, record: Record) -> bool:
+        """After unclean starts: a durable mark before the event runs, alone. False if it was buried instead."""
+        claim = window.claim
         route = self._routes.route(record[1])
-        part.unfinished += 1
-        if not route.handlers:
-            part.results.skipped += 1
-            self._finish(part, record[0])
-            return
-        try:
-            event = route.open(record[2])
-        except MessageError as error:
-            self._start(part, self._refuse(part, record, error))
-            return
+        envelope = self._log.envelope(claim.topic, claim.partition, record)
+        async with window.settling:
+            if await mark_or_bury(self._store, claim, record, route, envelope=envelope, now=self._clock.time()):
+                return True
+        self._meter.died("")
+        return False
+
+    def _take(self, window: Window, record: Record) -> None:
+        window.held.add(record[0])
         key = record[3]
-        if key is None:
-            self._start(part, self._work(part, record, event))
-        elif key in part.keys:
-            part.keys[key].append((record, event))
+        if not self._routes.route(record[1]).handlers:
+            window.results.skipped += 1
+            self._finish(window, record[0])
+        elif key is None:
+            window.start(self._work(window, record))
+        elif key in window.keys:
+            window.keys[key].append(record)
         else:
-            part.keys[key] = deque([(record, event)])
-            self._start(part, self._work_key(part, key))
+            window.keys[key] = deque([record])
+            window.start(self._work_key(window, key))
 
-    def _start(self, part: _Part, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        part.tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(part, done))
-
-    def _ended(self, part: _Part, task: asyncio.Task[None]) -> None:
-        part.tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None and self._error is None:
-            self._error = task.exception()
-        part.room.set()
-
-    async def _work_key(self, part: _Part, key: str) -> None:
+    async def _work_key(self, window: Window, key: str) -> None:
         """One key's events, in order, until none is left."""
-        waiting = part.keys[key]
+        waiting = window.keys[key]
         try:
-            while waiting and not part.stopping:
-                record, event = waiting[0]
-                await self._work(part, record, event)
+            while waiting and not window.stopping:
+                await self._work(window, waiting[0])
                 waiting.popleft()
         finally:
-            del part.keys[key]
+            del window.keys[key]
 
-    async def _refuse(self, part: _Part, record: Record, error: MessageError) -> None:
-        """A record that is no event: dead, or to be tried again while its consumer is deployed."""
-        while (failure := self._judge(part, record, error, "")).letter is None:
-            await self._wait(part, failure)
+    async def _work(self, window: Window, record: Record) -> None:
+        """Run the handler until it succeeded or is given up. Between two attempts it takes up no place."""
+        while not window.stopping:
+            await window.idly(self._running.acquire())
             try:
-                event = self._routes.route(record[1]).open(record[2])
-            except MessageError as again:
-                error = again
-            else:
-                await self._work(part, record, event)
-                return
-        part.results.failures.append(failure)
-        self._meter.died("")
-        self._finish(part, record[0])
-
-    async def _work(self, part: _Part, record: Record, event: Any) -> None:
-        """Run the handler until it succeeded or is given up. No attempt holds a transaction open while it waits."""
-        while True:
-            async with self._running:
-                failure = await self._attempt(part, record, event)
+                failure = await self._attempt(window, record)
+            finally:
+                self._running.release()
             if failure is None:
                 return
+            window.results.failures.append(failure)
             if failure.letter is not None:
-                part.results.failures.append(failure)
-                self._meter.died(self._name)
-                self._finish(part, record[0])
+                self._meter.died(failure.handler)
+                self._finish(window, record[0])
                 return
-            self._meter.retried(self._name)
-            await self._wait(part, failure)
+            self._meter.retried(failure.handler)
+            await self._write(window)
+            if not window.stopping:
+                await window.idly(self._clock.sleep(failure.after_s))
 
-    async def _wait(self, part: _Part, failure: Failure) -> None:
-        part.results.failures.append(failure)
-        part.claim.attempts[failure.offset, failure.handler] = failure.attempt
-        await self._write(part)
-        task = asyncio.current_task()
-        assert task is not None
-        part.asleep.add(task)
-        try:
-            await self._clock.sleep(failure.after_s)
-        finally:
-            part.asleep.discard(task)
-
-    async def _attempt(self, part: _Part, record: Record, event: Any) -> Failure | None:
+    async def _attempt(self, window: Window, record: Record) -> Failure | None:
         """One call; None when it succeeded and its result is written or waits for the next group."""
         reach("plain.started")
-        scope = _Scope(self._store, part.settling)
-        context = self._context(part, record, scope) if self._bound.wants_context else None
+        try:
+            event = self._routes.route(record[1]).open(record[2])
+        except MessageError as error:
+            return self._judge(window, record, error, "")
+        own = OwnTransaction(self._store, window.settling)
+        context = self._context(window, record, own) if self._bound.wants_context else None
         try:
             try:
-                returned = await self._bound.call(event, None, context)
-                outputs = [encode(each) for each in flatten(returned)] if returned is not None else []
+                outputs = await self._call(event, context)
                 reach("plain.handled")
-                if scope.unit is not None:
-                    self._settle_in(scope.unit, part, record[0], outputs)
+                if own.unit is not None:
+                    self._settle_own(own, window, record[0], outputs)
+                    return None
             finally:
-                await scope.close()
+                await own.close()
         except NOBODYS_ATTEMPT:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: the handler awaited something that was, and would hold its place for ever.
+            return self._judge(window, record, error, self._name)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
-            return self._judge(part, record, error, self._name)
-        if scope.unit is None:
-            part.results.succeeded[self._name] += 1
-            part.results.outputs += outputs
-            self._finish(part, record[0])
-        else:
-            part.unfinished -= 1
-            part.room.set()
-        self._meter.handled({self._name: 1})
+            return self._judge(window, record, error, self._name)
+        window.results.succeeded[self._name] += 1
+        window.results.outputs += outputs
+        self._finish(window, record[0])
         return None
 
-    def _settle_in(self, unit: Unit, part: _Part, offset: int, outputs: list[Outgoing]) -> None:
-        """The handler's own transaction: effects, outputs and the mark of this one event."""
-        unit.outputs.extend(outputs)
-        unit.commit(
-            part.claim,
-            Settlement(
-                part.claim.position.finish([offset]),
-                {self._name: 1},
-                forget=[key for key in part.claim.attempts if key[0] == offset],
-                outputs=unit.outputs,
-            ),
-        )
+    async def _call(self, event: Any, context: Context | None) -> list[Outgoing]:
+        returned = await self._bound.call(event, None, context)
+        return [] if returned is None else [encode(each) for each in flatten(returned)]
 
-    def _context(self, part: _Part, record: Record, scope: _Scope) -> Context:
-        tried = part.claim.attempts.get((record[0], self._name))
-        envelope = self._log.envelope(part.claim.topic, part.claim.partition, record)
-        return Context(self._service, self._name, envelope, tried.attempts + 1 if tried else 1, _open=scope.open)
+    def _settle_own(self, own: OwnTransaction, window: Window, offset: int, outputs: list[Outgoing]) -> None:
+        """The handler's own transaction: its effects, its events and the mark of this one event."""
+        assert own.unit is not None
+        results = Results([offset], outputs=[*own.unit.outputs, *outputs])
+        results.succeeded[self._name] = 1
+        own.unit.commit(window.claim, window.settlement(results))
+        window.done([offset])
+        self._meter.handled(results.succeeded)
 
-    def _judge(self, part: _Part, record: Record, error: BaseException, handler: str) -> Failure:
+    def _context(self, window: Window, record: Record, own: OwnTransaction) -> Context:
+        claim = window.claim
+        tried = claim.attempts.get((record[0], self._name))
+        envelope = self._log.envelope(claim.topic, claim.partition, record)
+        return Context(self._service, self._name, envelope, tried.attempts + 1 if tried else 1, _open=own.open)
+
+    def _judge(self, window: Window, record: Record, error: BaseException, handler: str) -> Failure:
         rules = self._bound.handler
+        claim = window.claim
         return judge(
             error,
-            claim=part.claim,
+            claim=claim,
             offset=record[0],
             handler=handler,
             retry=rules.retry,
             fatal=rules.fatal,
             now=self._clock.time(),
             random=random(),
-            about=lambda: (self._log.envelope(part.claim.topic, part.claim.partition, record), record[2]),
+            about=lambda: (self._log.envelope(claim.topic, claim.partition, record), record[2]),
         )
 
-    def _finish(self, part: _Part, offset: int) -> None:
+    def _finish(self, window: Window, offset: int) -> None:
         """Note it as done; the first to finish since the last group begins the next one."""
-        part.results.finished.append(offset)
-        part.unfinished -= 1
-        part.room.set()
-        if len(part.results.finished) == 1:
-            self._start(part, self._write(part))
+        window.results.finished.append(offset)
+        if len(window.results.finished) == 1:
+            window.start(self._write(window))
 
-    async def _write(self, part: _Part) -> None:
-        """Write all results there are by the time it is our turn."""
-        async with part.settling:
-            results, part.results = part.results, _Results()
+    async def _write(self, window: Window) -> None:
+        """Write all results there are by the time it is our turn; when it returns ours are durable."""
+        async with window.settling:
+            results, window.results = window.results, Results()
             if not (results.finished or results.failures):
                 return
-            claim = part.claim
-            letters = [failure.letter for failure in results.failures if failure.letter is not None]
-            done = set(results.finished)
-            settlement = Settlement(
-                claim.position.finish(results.finished),
-                dict(results.succeeded),
-                results.skipped,
-                dead=letters,
-                attempts={
-                    (each.offset, each.handler): each.attempt for each in results.failures if each.offset not in done
-                },
-                forget=[key for key in claim.attempts if key[0] in done],
-                outputs=results.outputs,
-            )
             async with self._store.unit() as unit:
                 reach("plain.writing")
-                unit.commit(claim, settlement)
-            reach("plain.written")
-
-    async def _alone(self, part: _Part, record: Record) -> None:
-        """After unclean starts: nothing else in flight, a durable mark, then this one event."""
-        await self._quiet(part)
-        claim = part.claim
-        if claim.position.done(record[0]):
-            return
-        route = self._routes.route(record[1])
-        envelope = self._log.envelope(claim.topic, claim.partition, record)
-        async with part.settling:
-            run = await mark_or_bury(self._store, claim, record, route, envelope=envelope, now=self._clock.time())
-        if run:
-            self._take(part, record)
-            await self._quiet(part)
-        else:
-            self._meter.died("")
-
-    async def _quiet(self, part: _Part) -> None:
-        while part.tasks and self._error is None:
-            await asyncio.wait(list(part.tasks))
+                unit.commit(window.claim, window.settlement(results))
+            window.done(results.finished)
+        self._meter.handled(results.succeeded)
+        reach("plain.written")
 
     async def settle(self, partition: int) -> None:
-        part = self._parts[partition]
-        part.stopping = True
-        while part.tasks:
-            for task in part.asleep:
-                task.cancel()
-            await asyncio.wait(list(part.tasks), timeout=0.1)
-        if self._error is None:
-            await self._write(part)
-        del self._parts[partition]
+        window = self._windows.get(partition)
+        if window is None:
+            return
+        try:
+            await window.stop()
+            if window.error is not None:
+                raise window.error
+            await self._write(window)
+        finally:
+            self.forget(partition)
 
     def forget(self, partition: int) -> None:
-        part = self._parts.pop(partition, None)
-        if part is not None:
-            part.stopping = True
-            for task in part.tasks:
-                task.cancel()
+        window = self._windows.pop(partition, None)
+        if window is not None:
+            window.drop()
 
     async def revive(self, claim: Claim) -> int:
         """Run dead letters again; each is dead before it runs: one that ends the process is not tried for ever."""
-        part = self._parts[claim.partition]
-        async with part.settling, self._store.unit() as unit:
+        window = self._windows[claim.partition]
+        async with window.settling, self._store.unit() as unit:
             letters = unit.retrying(claim)
             if not letters:
                 return 0
             began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
             unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
         for retried in letters:
-            await self._revive_one(part, retried)
+            await self._revive_one(window, retried)
         return len(letters)
 
-    async def _revive_one(self, part: _Part, retried: Retried) -> None:
+    async def _revive_one(self, window: Window, retried: Retried) -> None:
         letter = retried.letter
-        scope = _Scope(self._store, part.settling)
-        context = Context(self._service, self._name, letter.envelope, letter.attempts + 1, late=True, _open=scope.open)
+        own = OwnTransaction(self._store, window.settling)
+        context = Context(self._service, self._name, letter.envelope, letter.attempts + 1, late=True, _open=own.open)
         try:
             try:
                 event = self._routes.named(WireType(letter.envelope.type, letter.envelope.version)).open(letter.value)
-                returned = await self._bound.call(event, None, context)
-                outputs = [encode(each) for each in flatten(returned)] if returned is not None else []
-                unit = await scope.enter()
-                unit.outputs.extend(outputs)
+                outputs = await self._call(event, context)
+                unit = await own.enter()
                 settlement = Settlement(
-                    part.claim.position,
+                    window.claim.position,
                     {self._name: 1},
-                    outputs=unit.outputs,
+                    outputs=[*unit.outputs, *outputs],
                     revived=[retried.id],
                     clears_unclean=False,
                 )
-                unit.commit(part.claim, settlement)
+                unit.commit(window.claim, settlement)
             finally:
-                await scope.close()
+                await own.close()
         except NOBODYS_ATTEMPT:
             raise
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it stays a dead letter
             logger.warning("dead letter %s failed again: %r", retried.id, error)
         else:
             self._meter.handled(settlement.succeeded)
-
-
-class _Scope:
-    """A handler call's own transaction, opened at most once and ended by whoever made the call."""
-
-    def __init__(self, store: Store, settling: asyncio.Lock) -> None:
-        self._store = store
-        self._settling = settling
-        self.unit: Unit | None = None
-
-    def open(self) -> AbstractAsyncContextManager[Transaction]:
-        return self._block()
-
-    @asynccontextmanager
-    async def _block(self) -> AsyncIterator[Transaction]:
-        if self.unit is not None:
-            raise TransactionError(
-                "ctx.transaction() was used twice in one handler call: everything that is to commit with the event"
-                " belongs into one block."
-            )
-        unit = await self.enter()
-        yield unit.tx
-
-    async def enter(self) -> Unit:
-        """Begin, unless the handler has; the partition's account is ours until `close`."""
-        if self.unit is not None:
-            return self.unit
-        await self._settling.acquire()
-        try:
-            unit = self._store.unit()
-            await unit.__aenter__()
-        except BaseException:
-            self._settling.release()
-            raise
-        self.unit = unit
-        return unit
-
-    async def close(self) -> None:
-        """Roll back what was not committed."""
-        if self.unit is not None:
-            try:
-                await self.unit.__aexit__(None, None, None)
-            finally:
-                self._settling.release()

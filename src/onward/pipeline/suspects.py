@@ -15,11 +15,16 @@ from onward.telemetry.failpoints import reach
 SUSPECTS = 1000  # the most events that a process may have had in hand
 
 
-def is_suspect(claim: Claim) -> bool:
-    """Whether the next event has to run alone; may widen `claim.suspect_until`, which the mark then stores."""
+def is_suspect(claim: Claim, in_hand: int = SUSPECTS) -> bool:
+    """Whether the next event has to run alone, where a process has at most `in_hand` events at once.
+
+    May widen `claim.suspect_until`, which the mark then stores.
+    """
     if claim.suspect_until <= claim.position.next:
-        suspects = suspect_range(claim.unclean, claim.position.next, SUSPECTS)
-        claim.suspect_until = max(claim.suspect_until, suspects.stop)
+        done = claim.position.beyond.bounds
+        suspects = suspect_range(claim.unclean, done[-1] if done else claim.position.next, in_hand)
+        if suspects:
+            claim.suspect_until = max(claim.suspect_until, suspects.stop)
     return claim.suspect_until > claim.position.next
 
 

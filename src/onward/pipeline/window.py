@@ -1,0 +1,116 @@
+"""The events of one partition that a plain handler has in hand: begun, or waiting for their key or their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, field
+
+from onward.pipeline.failures import Failure
+from onward.ports import Claim, Outgoing, Record, Settlement
+
+
+@dataclass(slots=True)
+class Results:
+    """What was done since the last group was written."""
+
+    finished: list[int] = field(default_factory=list)
+    succeeded: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    outputs: list[Outgoing] = field(default_factory=list)
+
+
+class Window:
+    """At most `limit` events of one partition. Whoever moves its account holds `settling`.
+
+    `held` are the offsets that were taken and are not durably done. `error` is what ended work in here, if it did.
+    """
+
+    def __init__(self, claim: Claim, limit: int) -> None:
+        self.claim = claim
+        self.limit = limit
+        self.settling = asyncio.Lock()
+        self.held: set[int] = set()
+        self.keys: dict[str, deque[Record]] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.results = Results()
+        self.stopping = False
+        self.error: BaseException | None = None
+        self._idle: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        done = claim.position.beyond.bounds
+        self._proven_at = (done[-1] if done else claim.position.next) + limit
+
+    async def below(self, count: int, until: float) -> bool:
+        """Whether fewer than `count` events are in hand, by `until` on the loop's clock, with nothing broken."""
+        while len(self.held) >= count and self.error is None:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+        return self.error is None
+
+    def start(self, work: Coroutine[object, object, None]) -> None:
+        """Let it run beside the others; what it raises becomes `error`."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.error is None:
+            self.error = task.exception()
+        self._changed.set()
+
+    async def idly(self, waiting: Awaitable[object]) -> None:
+        """Wait for something with nothing under way: `stop` cuts it short by ending the task."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle.add(task)
+        try:
+            await waiting
+        finally:
+            self._idle.discard(task)
+
+    async def stop(self) -> None:
+        """Begin nothing more, and wait for what is under way. What has not begun is dropped."""
+        self.stopping = True
+        for task in self._idle:
+            task.cancel()
+        while self.tasks:
+            await asyncio.wait(list(self.tasks))
+
+    def drop(self) -> None:
+        """End everything here without a result."""
+        self.stopping = True
+        for task in self.tasks:
+            task.cancel()
+
+    def done(self, offsets: list[int]) -> None:
+        """These are durably done."""
+        self.held.difference_update(offsets)
+        self._changed.set()
+
+    def settlement(self, results: Results) -> Settlement:
+        """What one commit says about these results."""
+        finished = set(results.finished)
+        claim = self.claim
+        position = claim.position.finish(results.finished)
+        # A neighbour's commit proves nothing about an event that is still running and may yet end the process.
+        clears = position.next >= self._proven_at or self.held <= finished
+        return Settlement(
+            position,
+            dict(results.succeeded),
+            results.skipped,
+            dead=[failure.letter for failure in results.failures if failure.letter is not None],
+            attempts={
+                (each.offset, each.handler): each.attempt for each in results.failures if each.offset not in finished
+            },
+            forget=[key for key in claim.attempts if key[0] in finished],
+            outputs=results.outputs,
+            clears_unclean=clears,
+        )
