@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from time import time
 
 from onward.ids import uuid7
@@ -12,6 +11,7 @@ from onward.sqlite.database import Database
 from onward.sqlite.folder import run_folder
 from onward.sqlite.members import Member, Members, Membership
 from onward.sqlite.wake import Listener, Waker
+from onward.version import VERSION
 
 LEASE_S = 10.0
 
@@ -28,9 +28,7 @@ class Neighbours:
         self._id = uuid7()
         self._groups: tuple[str, ...] = ()
 
-    def join(
-        self, groups: Sequence[str], topics: Sequence[str], woken: Callable[[Iterable[str]], None]
-    ) -> str:
+    def join(self, groups: Sequence[str], topics: Sequence[str], woken: Callable[[Iterable[str]], None]) -> str:
         """Share the partitions of these groups from now on; returns our id, which no other process ever has."""
         self._groups = tuple(groups)
         if self._members is None:
@@ -43,7 +41,7 @@ class Neighbours:
                 service=self._service,
                 pid=os.getpid(),
                 started_at=time(),
-                version=_version(),
+                version=VERSION,
                 address=self._listener.address,
                 topics=tuple(topics),
                 groups=self._groups,
@@ -81,9 +79,3 @@ class Neighbours:
             self._waker.close()
             self._waker = None
 
-
-def _version() -> str:
-    try:
-        return version("onward")
-    except PackageNotFoundError:
-        return "0"
