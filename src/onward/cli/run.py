@@ -6,14 +6,19 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+from typing import Any
 
 import click
 
 from onward.cli.targets import load
-from onward.errors import DeliveryError, MissingExtraError
+from onward.errors import DeclarationError, DeliveryError, MissingExtraError
 from onward.runtime.health import HealthServer
-from onward.runtime.supervisor import HANG_S, Supervisor
+from onward.runtime.supervisor import HANG_S, MOST_WORKERS, Supervisor
 from onward.telemetry.logs import set_up_logs
+
+Watch = Callable[[], AsyncIterator[set[Any]]]
 
 
 @click.command(
@@ -29,11 +34,33 @@ from onward.telemetry.logs import set_up_logs
     """
 )
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--workers", default=1, show_default=True, help="Processes for each service.")
-@click.option("--health-port", default=0, show_default=True, help="Where health is served; 0 is any free port.")
-@click.option("--drain-s", default=25.0, show_default=True, help="Seconds that work in flight may take at the end.")
 @click.option(
-    "--hang-s", default=HANG_S, show_default=True, help="Silence after which a process is replaced, in seconds."
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="Processes for each service.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Where health is served; 0 is any free port.",
+)
+@click.option(
+    "--drain-s",
+    type=click.FloatRange(0.0),
+    default=25.0,
+    show_default=True,
+    help="Seconds that work in flight may take at the end.",
+)
+@click.option(
+    "--hang-s",
+    type=click.FloatRange(1.0),
+    default=HANG_S,
+    show_default=True,
+    help="Silence after which a process is replaced, in seconds.",
 )
 @click.option("--reload", is_flag=True, help="Start again when a file below this folder changes; for development.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
@@ -47,7 +74,10 @@ def run(
     as_json: bool,
 ) -> None:
     set_up_logs()
+    if reload:
+        _watcher()
     named = [(load(target).name, target) for target in targets]
+    _refuse_twins(named)
     sys.exit(asyncio.run(_run(named, workers, health_port, drain_s, hang_s, reload, as_json)))
 
 
@@ -80,13 +110,22 @@ async def _run(
         failed = supervisor.failure.exception() if supervisor.failure.done() else None
         if failed is None:
             _tell(as_json, {"draining": names}, "draining …")
+        began = monotonic()
         finished = await supervisor.stop_all()
+        seconds = round(monotonic() - began, 3)
         for state in supervisor.states():
             _tell(
                 as_json,
                 {"service": state.name, "handled": state.handled, "dead": state.dead, "restarts": state.restarts},
                 f"{state.name}: {state.handled:,} handled, {state.dead:,} dead letters, {state.restarts} restarts",
             )
+        _tell(
+            as_json,
+            {"drained": finished, "seconds": seconds},
+            f"drained in {seconds:.1f} s"
+            if finished
+            else f"not everything in flight was finished in {drain_s:g} s; it is handled after the next start",
+        )
         if isinstance(failed, DeliveryError):
             click.echo(f"onward: {failed}", err=True)
             return 1
@@ -102,11 +141,27 @@ def _tell(as_json: bool, fact: dict[str, object], sentence: str) -> None:
     click.echo(json.dumps(fact) if as_json else sentence)
 
 
-async def _reload(supervisor: Supervisor) -> None:
+def _refuse_twins(named: list[tuple[str, str]]) -> None:
+    """Raises DeclarationError where two targets are one service, by name."""
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise DeclarationError(
+                f"The service {name!r} is named by more than one target. Name it once; --workers gives it more"
+                " processes."
+            )
+
+
+def _watcher() -> Watch:
+    """Raises MissingExtraError where there is none."""
     try:
         from watchfiles import PythonFilter, awatch
     except ImportError as error:
         raise MissingExtraError("--reload needs the extra `reload`: pip install 'onward[reload]'.") from error
-    async for changes in awatch(".", watch_filter=PythonFilter()):
-        click.echo(f"{len(changes)} file(s) changed; starting again")
+    return lambda: awatch(".", watch_filter=PythonFilter())
+
+
+async def _reload(supervisor: Supervisor) -> None:
+    async for changes in _watcher()():
+        click.echo(f"{len(changes)} file(s) changed; starting again", err=True)
         await supervisor.restart_all()
