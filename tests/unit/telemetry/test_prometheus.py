@@ -1,10 +1,13 @@
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onward.errors import MissingExtraError
 from onward.telemetry.prometheus import METRICS, render
+
+DOCS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 STATE: dict[str, Any] = {
     "name": "inventory",
@@ -61,6 +64,14 @@ def test_every_metric_of_the_table_is_collected() -> None:
     for metric in METRICS:
         assert f"# HELP {metric.name} {metric.help}" in text
         assert f"# TYPE {metric.name} {metric.kind}" in text
+
+
+def test_the_docs_have_the_table_of_metrics_and_no_other() -> None:
+    rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| `onward_")]
+    assert rows == [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |"
+        for metric in METRICS
+    ]
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
