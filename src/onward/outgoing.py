@@ -11,6 +11,7 @@ from onward.telemetry import stamp
 
 MAX_EVENT_BYTES = 1 << 20
 
+_new = tuple.__new__
 _types: dict[type, EventType] = {}
 
 
@@ -33,7 +34,8 @@ def encode(event: object, extra: bytes | None = None) -> Outgoing:
         )
     if extra is None and stamp.extensions is not None:
         extra = stamp.extensions()
-    return Outgoing(kind.topic, kind.type, kind.version, value, kind.key_of(event), extra)
+    # What Outgoing(…) does, without the call of its Python __new__: a third of the time here.
+    return _new(Outgoing, (kind.topic, kind.type, kind.version, value, kind.key_of(event), extra, None, None))
 
 
 def encode_all(events: Iterable[object], extra: bytes | None = None) -> list[Outgoing]:

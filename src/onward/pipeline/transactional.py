@@ -7,6 +7,7 @@ alone. So the common case pays nothing for the rare one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from onward.events import Envelope
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
-from onward.pipeline.invocation import Bound, Suspended
+from onward.pipeline.invocation import Bound, Suspended, is_cancelled
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury
 from onward.policy import Retry
@@ -92,7 +93,9 @@ class TransactionalRunner:
                     done, wait_s = await self._together(claim, records), None
                 except NOBODYS_ATTEMPT:
                     raise
-                except Exception:  # noqa: BLE001 - whose it is, the careful pass finds out and decides
+                except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the careful pass finds out whose it is
+                    if is_cancelled():
+                        raise
                     self._meter.rerun()
                     done, wait_s = await self._carefully(claim, records)
                 self._meter.batch(done, perf_counter() - started)
@@ -150,7 +153,9 @@ class TransactionalRunner:
                 unit.commit(claim, settlement)
         except NOBODYS_ATTEMPT:
             raise
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it stays a dead letter
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it stays a dead letter
+            if is_cancelled():
+                raise
             logger.warning("dead letter %s failed again: %r", retried.id, error)
             return
         self._meter.handled(settlement.succeeded)
@@ -177,6 +182,7 @@ class TransactionalRunner:
             unit.commit(claim, settlement)
         reach("batch.committed")
         self._meter.handled(succeeded)
+        self._meter.published(len(settlement.outputs))
         return done
 
     async def _run_uniform(
@@ -280,6 +286,7 @@ class TransactionalRunner:
         reach("careful.handled")
         unit.commit(claim, settlement)
         reach("careful.committed")
+        self._meter.published(len(settlement.outputs))
 
     async def _singles(
         self, claim: Claim, unit: Unit, records: list[Record], found: _Careful, again: list[Failure]
@@ -321,7 +328,9 @@ class TransactionalRunner:
                 unit.keep()
             except NOBODYS_ATTEMPT:
                 raise
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a handler may raise anything
+                if is_cancelled():
+                    raise
                 unit.undo()
                 self._judged(error, claim, record, bound, found)
             else:
@@ -394,7 +403,9 @@ class TransactionalRunner:
             failed.update({items[index][0][0]: cause for index, cause in named.items()})
             rest = [item for index, item in enumerate(items) if index not in named]
             await self._some(claim, unit, bound, rest, failed)
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a handler may raise anything
+            if is_cancelled():
+                raise
             unit.undo()
             if len(items) == 1:
                 failed[items[0][0][0]] = error
@@ -437,5 +448,7 @@ async def _run_direct(unit: Unit, work: Any) -> None:
 
 
 def _publish(unit: Unit, returned: object) -> None:
-    if returned is not None:
+    if isinstance(returned, (list, tuple)):
         unit.outputs.extend(map(encode, flatten(returned)))
+    elif returned is not None:
+        unit.outputs.append(encode(returned))
