@@ -79,12 +79,29 @@ def _call(
         if context_name is not None:
             arguments[context_name] = context
         if threads is not None:
-            work = partial(copy_context().run, function, event, **arguments)
+            work = partial(copy_context().run, _stepped, function, event, arguments)
             return await asyncio.get_running_loop().run_in_executor(threads, work)
         result = function(event, **arguments)
         return await result if handler.is_async else result
 
     return call
+
+
+def _stepped(function: Callable[..., Any], event: Any, arguments: dict[str, Any]) -> Any:
+    """The call in its thread; a future can't carry a StopIteration, and would never be done."""
+    try:
+        return function(event, **arguments)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked the running task to end; else a CancelledError is a failure like any other.
+
+    A handler raises one by itself when it awaits what somebody else cancelled.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _around(

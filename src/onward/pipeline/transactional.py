@@ -93,7 +93,7 @@ class TransactionalRunner:
                     done, wait_s = await self._together(claim, records), None
                 except NOBODYS_ATTEMPT:
                     raise
-                except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the careful pass finds out whose it is
+                except (Exception, asyncio.CancelledError):
                     if is_cancelled():
                         raise
                     self._meter.rerun()
@@ -153,12 +153,13 @@ class TransactionalRunner:
                 unit.commit(claim, settlement)
         except NOBODYS_ATTEMPT:
             raise
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it stays a dead letter
+        except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
             logger.warning("dead letter %s failed again: %r", retried.id, error)
             return
         self._meter.handled(settlement.succeeded)
+        self._meter.published(len(settlement.outputs))
 
     # ------------------------------------------------------------------------------------- all together
 
@@ -328,7 +329,7 @@ class TransactionalRunner:
                 unit.keep()
             except NOBODYS_ATTEMPT:
                 raise
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a handler may raise anything
+            except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled():
                     raise
                 unit.undo()
@@ -403,7 +404,7 @@ class TransactionalRunner:
             failed.update({items[index][0][0]: cause for index, cause in named.items()})
             rest = [item for index, item in enumerate(items) if index not in named]
             await self._some(claim, unit, bound, rest, failed)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a handler may raise anything
+        except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
             unit.undo()

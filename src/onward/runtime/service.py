@@ -102,6 +102,7 @@ class Service:
         self._stack = AsyncExitStack()
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def start(self) -> None:
         """Open, register and begin to handle. Raises what is wrong; everything is closed again then."""
@@ -155,9 +156,9 @@ class Service:
         return TransactionalRunner(handlers=handlers, **parts)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self.failure.done():
+        if self._closing or self.failure.done():
             return
-        error = task.exception()
+        error = RuntimeError("its task was cancelled from outside") if task.cancelled() else task.exception()
         if error is not None:
             logger.error("service %s can't go on: %r", self.plan.name, error, exc_info=error)
             self.failure.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
@@ -225,6 +226,7 @@ class Service:
         return drained
 
     async def _close(self) -> None:
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
