@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from onward import App, Event, Transaction
-from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, running, until
+from onward import App, Event, Retry, Transaction
+from onward.ports import Outgoing
+from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
 
 
 class Seen(Event, type="review.seen", topic="review", key="sensor"):
@@ -47,5 +48,37 @@ def test_a_handler_that_raises_a_cancellation_of_its_own_is_judged_like_any_fail
             await app.publish(*events(3))
             await until(lambda: effects(service) == [0, 2])
             assert [letter[:3] for letter in letters(service)] == [(1, "attempts_spent", 3)]
+
+    asyncio.run(run())
+
+
+def test_a_publish_that_breaks_the_writer_leaves_no_lock_and_no_publisher_waiting(app: App) -> None:
+    async def run() -> None:
+        async with app.lifespan() as service:
+            assert service is not None
+            assert service.engine is not None
+            broken = Outgoing("review", "review.seen", 1, b"{}", "\ud800")
+            async with asyncio.timeout(5):
+                with pytest.raises(UnicodeEncodeError):
+                    await service.engine.broker.publish([broken, broken._replace(key=None)], "somebody")
+                await app.publish(*events(1))
+            assert rows(service, "SELECT count(*) FROM onward_log") == [(1,)]
+
+    asyncio.run(run())
+
+
+def test_publishing_outside_of_the_transaction_one_is_in_is_refused_instead_of_waiting_for_ever(app: App) -> None:
+    @app.on(Seen, retry=Retry(max_attempts=1))
+    async def store(seen: Seen, tx: Transaction) -> None:
+        await insert(tx, seen)
+        await app.publish(Seen(sensor="b", n=seen.n))
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            await app.publish(*events(1))
+            await until(lambda: len(letters(service)) == 1)
+            assert effects(service) == []
+            assert "tx.publish" in rows(service, "SELECT error FROM onward_dead_letter")[0][0]
 
     asyncio.run(run())

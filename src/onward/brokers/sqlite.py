@@ -10,7 +10,7 @@ import apsw
 import msgspec
 
 from onward import ids
-from onward.errors import InfrastructureError, OnwardError, RegistrationError
+from onward.errors import InfrastructureError, RegistrationError, TransactionError
 from onward.events import Envelope
 from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
 from onward.sqlite.failures import translate
@@ -103,12 +103,18 @@ class SqliteBroker:
                             topic=topic.name,
                         )
         except apsw.Error as error:
+            self._file.forget()
             raise translate(error, "Creating topics") from error
         except BaseException:
             self._file.forget()
             raise
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        if self._file.database.is_mine:
+            raise TransactionError(
+                "publish() was called inside a transaction of this task, and would wait for its end for ever. Use"
+                " `tx.publish(…)`, or return the event from the handler: it is published when the transaction commits."
+            )
         entry = (outgoing, source, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         if self._writing is None:
@@ -122,6 +128,7 @@ class SqliteBroker:
 
     async def _write_waiting(self) -> None:
         """Write what waits: those who came while the last commit ran share the next one."""
+        batch: list[_Waiting] = []
         try:
             while self._waiting:
                 await self._file.database.begin()
@@ -130,12 +137,15 @@ class SqliteBroker:
                 if error is not None and len(batch) > 1:
                     for entry in batch:
                         await self._file.database.begin()
-                        _finish([entry], self._write([entry]))
+                        if entry[2].done():  # its publisher was cancelled meanwhile
+                            self._file.database.rollback()
+                        else:
+                            _finish([entry], self._write([entry]))
                 else:
                     _finish(batch, error)
         except InfrastructureError as error:
             waiting, self._waiting = self._waiting, []
-            _finish(waiting, error)
+            _finish([*batch, *waiting], error)
         finally:
             self._writing = None
 
@@ -147,7 +157,7 @@ class SqliteBroker:
             for outgoing, source, _ in batch:
                 self._file.append(outgoing, source)
             reach("publish.written")
-        except (OnwardError, apsw.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to who published; the lock must not stay
             self._file.forget()
             database.rollback()
             return translate(error, "Publishing") if isinstance(error, apsw.Error) else error
@@ -161,8 +171,8 @@ class SqliteBroker:
 
     async def consume(self, group: Group) -> SqliteConsumer:
         consumer = SqliteConsumer(self, self._file, group, self._alive)
-        self._consumers.add(consumer)
         await consumer.rebalance()
+        self._consumers.add(consumer)
         return consumer
 
     def wake(self, topics: Iterable[str]) -> None:
@@ -285,8 +295,8 @@ class SqliteConsumer:
     async def _write_leases(self, partitions: list[int], member: str | None) -> list[int]:
         """Write them all in one transaction; returns those that were still as we saw them."""
         changed: list[int] = []
-        members = set(self._alive(self._group.name)) - {self._group.member}
         async with self._file.database.transaction() as connection:
+            members = set(self._alive(self._group.name)) - {self._group.member}
             leases = self._leases_now(connection)
             for partition in partitions:
                 if leases.get(partition) in members:

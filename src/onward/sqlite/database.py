@@ -104,6 +104,11 @@ class Database:
         checkpointer = Checkpointer(writer, lambda: connect(file, vfs), checkpoint_pages)
         return cls(file, writer, reader, turn=turn, checkpointer=checkpointer, busy_s=busy_s)
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether the running task is inside a transaction."""
+        return self._line.locked() and self._owner is not None and self._owner is asyncio.current_task()
+
     async def begin(self) -> None:
         """Returns inside a write transaction; without suspending when nobody else is writing.
 
@@ -112,7 +117,7 @@ class Database:
         that is already inside one. When cancelled it leaves no lock behind.
         """
         task = asyncio.current_task()
-        if self._line.locked() and task is not None and self._owner is task:
+        if self.is_mine:
             raise TransactionError(
                 "This task is inside a transaction already, and would wait for itself for ever. "
                 "Use that transaction, or begin the other one when it has ended."
