@@ -170,6 +170,7 @@ class App:
                 if self._engine is None:
                     engine = Engine.open(self.name, self.settings)
                     try:
+                        await engine.broker.open(self.plan.all_topics())
                         await engine.prepare(self.plan.entry())
                     except BaseException:
                         await engine.close()
