@@ -1,0 +1,1 @@
+"""onward, its peers and hand-written loops, measured side by side: `python -m benchmarks`."""
