@@ -16,7 +16,7 @@ from onward.errors import MessageError
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
-from onward.pipeline.invocation import Bound
+from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.own_transaction import OwnTransaction
 from onward.pipeline.routing import Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury
@@ -154,13 +154,9 @@ class PlainRunner:
                 await own.close()
         except NOBODYS_ATTEMPT:
             raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
                 raise
-            # Nobody cancelled us: the handler awaited something that was, and would hold its place for ever.
-            return self._judge(window, record, error, self._name)
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; judged, never dropped
             return self._judge(window, record, error, self._name)
         window.results.succeeded[self._name] += 1
         window.results.outputs += outputs
@@ -279,7 +275,9 @@ class PlainRunner:
                 await own.close()
         except NOBODYS_ATTEMPT:
             raise
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it stays a dead letter
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
             logger.warning("dead letter %s failed again: %r", retried.id, error)
         else:
             self._meter.handled(settlement.succeeded)
