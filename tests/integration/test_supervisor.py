@@ -158,9 +158,11 @@ def test_a_stopped_service_catches_up_when_it_is_started_again_and_the_others_go
             assert state(supervisor, "troubled").pids == ()
             await publish(Asked(key="a", n=1))
             await until(lambda: effects(store, "steady") == [1], "the other service handles")
+            await until(lambda: state(supervisor, "troubled").lags == {"asked": 1}, "its lag is known")
             assert effects(store, "troubled") == []
             await supervisor.start("troubled")
             await until(lambda: effects(store, "troubled") == [1], "it catches up")
+            await until(lambda: state(supervisor, "troubled").lag == 0, "its lag is gone")
             assert state(supervisor, "troubled").restarts == 0
 
     asyncio.run(scenario())

@@ -33,6 +33,7 @@ class Child:
     unready: list[str] = field(default_factory=lambda: ["starting"])
     snapshot: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)  # what processes that are gone had counted
+    database: str = ""  # the file it works on, once it has said so
     refusal: str = ""  # why the process that was here could not start
     restarts: int = 0
     last_code: int | None = None
@@ -68,6 +69,7 @@ class Child:
         if "drained" in message:
             return
         self.unready = list(message["unready"])
+        self.database = message.get("database", self.database)
         self.ever_ready = self.ever_ready or not self.unready
         handled = sum(self.snapshot.get("handled", {}).values())
         self._handled.append((now, handled))

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from onward.errors import DeclarationError, DeliveryError, InfrastructureError
+from onward.runtime.backlog import backlog
 from onward.runtime.child import Child
 from onward.runtime.totals import total
 from onward.runtime.worker import CANNOT_START, CLEAN
@@ -27,6 +28,7 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
 KILL_AFTER_S = 5.0  # beyond the drain's own time
+LOOK_EVERY_S = 1.0  # at what waits in the file
 MOST_WORKERS = 64
 MAX_LINE_BYTES = 1 << 20
 
@@ -68,9 +70,13 @@ class Supervisor:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drain_s = drain_s
         self._hang_s = hang_s
+        self._waiting: dict[str, dict[str, int]] = {}  # by service and topic, as the file has it
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self, service: str | None = None) -> None:
         """Start all services, or one that was stopped. Returns at once."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
         for child in self._of(service):
             if child.task is None or child.task.done():
                 child.wanted = True
@@ -85,6 +91,10 @@ class Supervisor:
     async def stop_all(self) -> bool:
         """Drain everything; True when all work in flight was finished in time."""
         finished = await asyncio.gather(*(self._stop_child(child) for child in self.children))
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+            self._looking = None
         if not self.failure.done():
             self.failure.cancel()
         return all(finished)
@@ -97,7 +107,7 @@ class Supervisor:
     def states(self) -> list[ServiceState]:
         """Every service, in the order given. May be called from any thread."""
         names = dict.fromkeys(child.name for child in self.children)
-        return [_state(name, self._of(name)) for name in names]
+        return [_state(name, self._of(name), self._waiting.get(name, {})) for name in names]
 
     def _of(self, service: str | None) -> list[Child]:
         found = [child for child in self.children if service in (None, child.name)]
@@ -105,6 +115,16 @@ class Supervisor:
             known = ", ".join(dict.fromkeys(child.name for child in self.children))
             raise DeclarationError(f"There is no service {service!r} here; there are {known}.")
         return found
+
+    async def _look(self) -> None:
+        """Keep up with what waits: a service that is stopped or hangs can't tell."""
+        while True:
+            waiting: dict[str, dict[str, int]] = {}
+            for database in {child.database for child in self.children if child.database}:
+                with contextlib.suppress(InfrastructureError):  # its services say what is wrong with the file
+                    waiting |= await asyncio.to_thread(backlog, database)
+            self._waiting = waiting
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _keep(self, child: Child) -> None:
         """Keep one slot filled as long as it is wanted; a service that can't start the first time is not retried."""
@@ -199,7 +219,7 @@ class Supervisor:
     async def _end_late(self, child: Child, process: asyncio.subprocess.Process, task: asyncio.Task[None]) -> None:
         """Kill at the end of a drain; the events in hand are not to blame for it."""
         logger.error("service %s did not drain in time; process %d is killed", child.name, process.pid)
-        database, member = child.snapshot.get("database"), child.snapshot.get("member")
+        database, member = child.database, child.snapshot.get("member")
         _kill(process)
         await asyncio.wait([task])
         if database and member:
@@ -209,7 +229,7 @@ class Supervisor:
                 logger.warning("the kill of service %s counts as an unclean start: %s", child.name, error)
 
 
-def _state(name: str, children: Sequence[Child]) -> ServiceState:
+def _state(name: str, children: Sequence[Child], waiting: dict[str, int]) -> ServiceState:
     now = monotonic()
     reasons = tuple(reason for child in children for reason in child.reasons(now))
     processes = [child.process for child in children]
@@ -221,22 +241,18 @@ def _state(name: str, children: Sequence[Child]) -> ServiceState:
     else:
         state = "starting" if set(reasons) == {"starting"} else "unready"
     counts = total(child.counts for child in children)
-    lags: dict[str, int] = {}
-    for child in children:
-        for topic, lag in child.snapshot.get("lags", {}).items():
-            lags[topic] = lags.get(topic, 0) + lag
     return ServiceState(
         name=name,
         state=state,
         pids=running,
         handled=sum(counts["handled"].values()),
         dead=sum(counts["dead"].values()),
-        lag=sum(child.lag for child in children),
+        lag=sum(waiting.values()),
         restarts=sum(child.restarts for child in children),
         reasons=reasons,
         rate_per_s=sum(child.rate_per_s for child in children),
         counts=counts,
-        lags=lags,
+        lags=waiting,
     )
 
 

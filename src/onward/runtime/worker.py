@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Coroutine
 from threading import Event, Thread
 from typing import Any, NoReturn
 
-from onward.errors import OnwardError
+from onward.errors import InfrastructureError, OnwardError
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import Settings
 
@@ -123,8 +123,11 @@ async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncItera
 
     async def beat() -> None:
         while True:
-            snapshot = {**service.snapshot(), "lags": _by_topic(service.lags()), "database": database}
-            _say(writer, {"unready": service.unready(), "snapshot": snapshot})
+            try:
+                snapshot = service.snapshot()
+            except InfrastructureError:  # the file can't be read, or is closed already, and the loop turns all the same
+                snapshot = service.meter.snapshot()
+            _say(writer, {"unready": service.unready(), "snapshot": snapshot, "database": database})
             await asyncio.sleep(BEAT_S)
 
     task = asyncio.create_task(beat())
@@ -133,15 +136,6 @@ async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncItera
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _by_topic(lags: dict[str, int]) -> dict[str, int]:
-    """What waits on each topic, over the subscriptions to it; the keys are group:topic."""
-    found: dict[str, int] = {}
-    for name, lag in lags.items():
-        topic = name.partition(":")[2]
-        found[topic] = found.get(topic, 0) + lag
-    return found
 
 
 def _say(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ METRICS = (
         "onward_lag_events",
         "gauge",
         ("service", "topic"),
-        "Events that wait to be handled, on the partitions held.",
+        "Events that wait to be handled, looked at every second.",
         _lags,
     ),
     Metric(
