@@ -197,23 +197,25 @@ class WriteTurn:
             fcntl.flock(self._write, fcntl.LOCK_EX)
             fcntl.flock(self._gate, fcntl.LOCK_UN)
             with self._mutex:
-                self._blocked = self._gate_is_stuck = False
                 if not self._grant():
                     fcntl.flock(self._write, fcntl.LOCK_UN)
+                # Last: until here `take` must not touch descriptors whose locks are this thread's.
+                self._blocked = self._gate_is_stuck = False
                 if self._closing:
                     self._close_files()
 
     def _grant(self) -> bool:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is None:
             return False
+        # All of it before the loop is told: it may have had its turn and be back before the next line here.
+        self._granted = True
+        self._hold(self._write)
         try:
             waiter.get_loop().call_soon_threadsafe(_settle, waiter)
         except RuntimeError:  # that loop is closed
-            return False
-        self._waiter = None
-        self._granted = True
-        self._hold(self._write)
+            self._granted = False
+            self.give_back()
         return True
 
     def _busy(self, wait_s: float) -> StoreBusyError:

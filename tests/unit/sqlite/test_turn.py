@@ -1,7 +1,8 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -64,6 +65,35 @@ def test_a_wait_that_is_given_up_and_asked_again_gets_its_turn(database_path: Pa
     with opened(database_path) as first, opened(database_path) as second:
         asyncio.run(ask_twice(first, second))
         assert places(first) == ["again"]
+
+
+def test_a_turn_may_end_before_the_thread_that_waited_for_it_goes_on(
+    database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def race(first: Database, second: Database) -> None:
+        over = threading.Event()
+        loop = asyncio.get_running_loop()
+        tell = loop.call_soon_threadsafe
+
+        def tell_and_dawdle(callback: Callable[..., object], *arguments: object) -> None:
+            tell(callback, *arguments)
+            assert over.wait(5)
+
+        await first.begin()
+        waiting = asyncio.create_task(add(second, "quick"))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", tell_and_dawdle)
+            first.commit()
+            await asyncio.wait_for(waiting, 5)
+            assert second.holder() is None
+            over.set()
+        await asyncio.wait_for(add(first, "first"), 5)
+        await asyncio.wait_for(add(second, "second"), 5)
+
+    with opened(database_path) as first, opened(database_path) as second:
+        asyncio.run(race(first, second))
+        assert places(first) == ["first", "quick", "second"]
 
 
 def test_a_busy_file_is_an_error_that_names_the_holder(database_path: Path) -> None:
