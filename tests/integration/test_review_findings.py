@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from onward import App, Event, Retry, Transaction
+from onward.errors import StoreFullError
 from onward.ports import Outgoing
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
 
@@ -80,5 +81,67 @@ def test_publishing_outside_of_the_transaction_one_is_in_is_refused_instead_of_w
             await until(lambda: len(letters(service)) == 1)
             assert effects(service) == []
             assert "tx.publish" in rows(service, "SELECT error FROM onward_dead_letter")[0][0]
+
+    asyncio.run(run())
+
+
+def test_a_disk_that_is_full_is_never_blamed_on_the_event(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onward.runtime.subscription.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("onward.runtime.subscription.LONGEST_PAUSE_S", 0.01)
+    tries = 0
+
+    @app.on(Seen, retry=Retry(max_attempts=2))
+    async def store(seen: Seen, tx: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        await insert(tx, seen)
+        if tries < 12:
+            raise StoreFullError("the disk is full")
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            await app.publish(*events(1))
+            await until(lambda: tries >= 12)
+            await until(lambda: effects(service) == [0] or letters(service) != [])
+            assert effects(service) == [0]
+            assert letters(service) == []
+
+    asyncio.run(run())
+
+
+def test_a_dead_letter_whose_handler_is_gone_is_not_called_recovered(app: App) -> None:
+    failing = [True]
+
+    @app.on(Seen, retry=Retry(max_attempts=1))
+    async def store(seen: Seen, tx: Transaction) -> None:
+        if failing[0]:
+            raise ValueError("no")
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            assert service.engine is not None
+            await app.publish(*events(1))
+            await until(lambda: len(letters(service)) == 1)
+            async with service.engine.database.transaction() as connection:
+                connection.execute("UPDATE onward_dead_letter SET handler = 'retired', state = 'retrying'")
+            await until(lambda: rows(service, "SELECT state FROM onward_dead_letter") != [("retrying",)])
+            assert rows(service, "SELECT state FROM onward_dead_letter") == [("dead",)]
+
+    asyncio.run(run())
+
+
+def test_waits_that_are_over_are_not_kept(app: App) -> None:
+    @app.on(Seen, retry=Retry(max_attempts=30, first_s=0.0, max_s=0.0))
+    async def store(seen: Seen, tx: Transaction) -> None:
+        raise ValueError("no")
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            await app.publish(*events(1))
+            await until(lambda: len(letters(service)) == 1)
+            assert sum(len(each._resumes) for each in service._subscriptions) <= 2
 
     asyncio.run(run())

@@ -134,7 +134,15 @@ class TransactionalRunner:
     async def _revive_one(self, claim: Claim, retried: Retried) -> None:
         letter = retried.letter
         route = self._routes.named(WireType(letter.envelope.type, letter.envelope.version))
-        wanted = [bound for bound in route.handlers if letter.handler in ("", bound.handler.name)]
+        wanted = [
+            bound
+            for bound in route.handlers
+            if letter.handler == bound.handler.name
+            or (not letter.handler and claim.joined.get(bound.handler.name, 0) <= letter.offset)
+        ]
+        if not wanted:
+            logger.warning("dead letter %s stays one: no handler %r is here for it", retried.id, letter.handler)
+            return
         try:
             async with self._store.unit() as unit:
                 event = route.open(letter.value)
