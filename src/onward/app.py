@@ -149,14 +149,16 @@ class App:
             finally:
                 await self.close()
             return
-        service = Service(self.plan, self.settings)
-        await service.start()
-        self._engine = service.engine
+        engine = await self._opened()  # what was published before, in a store of this process alone, stays seen
+        service = Service(self.plan, self.settings, open_engine=lambda _name, _settings: engine)
         try:
+            await service.start()
             yield service
         finally:
-            self._engine = None
-            await service.stop()
+            try:
+                await service.stop()  # handlers that end meanwhile may still publish
+            finally:
+                await self.close()
 
     async def close(self) -> None:
         """Close what `publish` and `transaction` opened. Safe to repeat."""

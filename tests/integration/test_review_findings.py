@@ -132,6 +132,18 @@ def test_a_dead_letter_whose_handler_is_gone_is_not_called_recovered(app: App) -
     asyncio.run(run())
 
 
+def test_what_is_published_before_and_at_the_end_of_a_lifespan_goes_through_one_engine(app: App) -> None:
+    async def run() -> None:
+        await app.publish(*events(1))
+        before = app._engine
+        async with running(app) as service:
+            assert service is not None
+            assert service.engine is before
+        assert app._engine is None
+
+    asyncio.run(run())
+
+
 def test_waits_that_are_over_are_not_kept(app: App) -> None:
     @app.on(Seen, retry=Retry(max_attempts=30, first_s=0.0, max_s=0.0))
     async def store(seen: Seen, tx: Transaction) -> None:

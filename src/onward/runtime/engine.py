@@ -57,6 +57,8 @@ class Engine:
         return self.neighbours.join(groups, topics, self.broker.wake)
 
     async def close(self) -> None:
-        await self.broker.close()
-        self.neighbours.leave()
-        self.database.close()
+        try:
+            await self.broker.close()
+        finally:
+            self.neighbours.leave()
+            self.database.close()

@@ -11,6 +11,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
+from onward.errors import InfrastructureError
 from onward.pipeline.handlers import Handler, HandlerKind
 from onward.pipeline.invocation import Bound, Middleware, bind
 from onward.pipeline.plain import PlainRunner
@@ -173,7 +174,10 @@ class Service:
         assert self.engine is not None
         while True:
             await asyncio.sleep(PRUNE_EVERY_S)
-            await self.engine.prune()
+            try:
+                await self.engine.prune()
+            except InfrastructureError as error:
+                logger.warning("handled events stay in the log for now: %s", error)
 
     def unready(self) -> list[str]:
         """Why this service does not do its work; empty when it does."""
@@ -231,9 +235,11 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        if self.engine is not None:
-            await self.engine.close()
-        await self._stack.aclose()
+        try:
+            if self.engine is not None:
+                await self.engine.close()
+        finally:
+            await self._stack.aclose()
         if not self.failure.done():
             self.failure.cancel()
 
