@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onward import App, Event, Retry, Transaction
-from onward.errors import StoreFullError
+from onward.errors import StoreClosedError, StoreFullError
 from onward.ports import Outgoing
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
 
@@ -155,5 +155,19 @@ def test_waits_that_are_over_are_not_kept(app: App) -> None:
             await app.publish(*events(1))
             await until(lambda: len(letters(service)) == 1)
             assert sum(len(each._resumes) for each in service._subscriptions) <= 2
+
+    asyncio.run(run())
+
+
+def test_a_file_that_can_not_be_read_is_an_error_that_the_loop_knows(app: App) -> None:
+    async def run() -> None:
+        async with app.lifespan(consume=False):
+            await app.publish(*events(1))
+            engine = app._engine
+            assert engine is not None
+            log = engine.broker.log
+        for look in (lambda: log.read("review", 0, 0, 1), lambda: log.wire_type(77)):
+            with pytest.raises(StoreClosedError):
+                look()
 
     asyncio.run(run())

@@ -102,11 +102,10 @@ class SqliteBroker:
                             f" depends on it. Declare partitions={stored.partitions}, or use a new topic.",
                             topic=topic.name,
                         )
-        except apsw.Error as error:
+        except BaseException as error:
             self._file.forget()
-            raise translate(error, "Creating topics") from error
-        except BaseException:
-            self._file.forget()
+            if isinstance(error, apsw.Error):
+                raise translate(error, "Creating topics") from error
             raise
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
@@ -295,17 +294,21 @@ class SqliteConsumer:
     async def _write_leases(self, partitions: list[int], member: str | None) -> list[int]:
         """Write them all in one transaction; returns those that were still as we saw them."""
         changed: list[int] = []
-        async with self._file.database.transaction() as connection:
-            members = set(self._alive(self._group.name)) - {self._group.member}
-            leases = self._leases_now(connection)
-            for partition in partitions:
-                if leases.get(partition) in members:
-                    continue
-                connection.execute(
-                    "INSERT OR REPLACE INTO onward_lease (group_name, topic, partition, member) VALUES (?, ?, ?, ?)",
-                    (self._group.name, self._topic_id, partition, member),
-                )
-                changed.append(partition)
+        try:
+            async with self._file.database.transaction() as connection:
+                members = set(self._alive(self._group.name)) - {self._group.member}
+                leases = self._leases_now(connection)
+                for partition in partitions:
+                    if leases.get(partition) in members:
+                        continue
+                    connection.execute(
+                        "INSERT OR REPLACE INTO onward_lease (group_name, topic, partition, member)"
+                        " VALUES (?, ?, ?, ?)",
+                        (self._group.name, self._topic_id, partition, member),
+                    )
+                    changed.append(partition)
+        except apsw.Error as error:
+            raise translate(error, "Sharing out partitions") from error
         return changed
 
     def _leases_now(self, connection: apsw.Connection) -> dict[int, str | None]:

@@ -7,7 +7,12 @@ from typing import Any
 
 import apsw
 
+from onward.sqlite.failures import translate
+
 
 def fetch(connection: apsw.Connection, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """All rows at once, so that no statement stays open."""
-    return connection.execute(sql, params).fetchall()
+    """All rows at once, so that no statement stays open. Raises StoreError."""
+    try:
+        return connection.execute(sql, params).fetchall()
+    except apsw.Error as error:
+        raise translate(error, "Reading onward's tables") from error

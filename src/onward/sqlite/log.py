@@ -19,6 +19,7 @@ from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
 from onward.ports import Outgoing, Record
 from onward.sqlite.database import Database
+from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.names import Names, StoredTopic
 from onward.topics import Topic
@@ -153,7 +154,14 @@ class FileLog:
 
 
 def read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
-    """Up to `limit` records of a lane from `offset` on; ends early after about 8 MiB of values."""
+    """Up to `limit` records of a lane from `offset` on; ends early after about 8 MiB of values. Raises StoreError."""
+    try:
+        return _read(connection, lane, offset, limit)
+    except apsw.Error as error:
+        raise translate(error, "Reading the log") from error
+
+
+def _read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
     cursor = connection.execute(_SELECT, (lane << LANE_SHIFT | offset, (lane + 1) << LANE_SHIFT, limit))
     records = list(islice(cursor, READ_CHUNK))
     if len(records) == READ_CHUNK:

@@ -187,12 +187,15 @@ class SqliteStore:
         return position.finish([offset for (offset,) in marks if not position.done(offset)])
 
     async def release(self, claims: Sequence[Claim]) -> None:
-        async with self._database.transaction() as connection:
-            connection.executemany(
-                "UPDATE onward_account SET token = NULL, owner = NULL, unclean = 0, revision = revision + 1"
-                " WHERE subscription = ? AND partition = ? AND token = ?",
-                [(claim.subscription, claim.partition, claim.token) for claim in claims],
-            )
+        try:
+            async with self._database.transaction() as connection:
+                connection.executemany(
+                    "UPDATE onward_account SET token = NULL, owner = NULL, unclean = 0, revision = revision + 1"
+                    " WHERE subscription = ? AND partition = ? AND token = ?",
+                    [(claim.subscription, claim.partition, claim.token) for claim in claims],
+                )
+        except apsw.Error as error:
+            raise translate(error, "Giving partitions back") from error
 
     async def close(self) -> None:
         """The file is closed by who opened it."""
