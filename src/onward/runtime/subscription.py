@@ -104,6 +104,9 @@ class Subscription:
                         await self._runner.revive(claim)
                 self.trouble = ""
             healthy = True
+        except (ClaimLostError, InfrastructureError, BacklogFullError):
+            await self._excuse()
+            raise
         finally:
             for handle in self._resumes:
                 handle.cancel()
@@ -119,7 +122,8 @@ class Subscription:
             consumer.pause(delivery.partition)
             consumer.seek(delivery.partition, claim.position.next)
             handle = asyncio.get_running_loop().call_later(wait_s, consumer.resume, delivery.partition)
-            self._resumes = {each for each in self._resumes if not each.cancelled()} | {handle}
+            now = asyncio.get_running_loop().time()
+            self._resumes = {each for each in self._resumes if each.when() > now} | {handle}
 
     async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         claims = await self._store.claim(self._id, self.topic, partitions, self._member)
@@ -129,12 +133,23 @@ class Subscription:
         return {claim.partition: claim.position.next for claim in claims}
 
     async def _revoked(self, partitions: Sequence[int]) -> None:
-        for partition in partitions:
-            if partition in self.claims:
-                await self._runner.settle(partition)
+        # All at once: one after the other, those that wait their turn would go on beginning new events meanwhile.
+        settling = [self._runner.settle(partition) for partition in partitions if partition in self.claims]
+        for error in await asyncio.gather(*settling, return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
         held = [self.claims.pop(partition) for partition in partitions if partition in self.claims]
         if held:
             await self._store.release(held)
+
+    async def _excuse(self) -> None:
+        """What failed below us is no process's end: these claims count as no unclean starts, if that can be said."""
+        held = list(self.claims.values())
+        self._drop()
+        try:
+            await self._store.release(held)
+        except (InfrastructureError, OSError) as error:
+            logger.warning("claims of %s on %s were not given back: %s", self.group, self.topic, error)
 
     def _drop(self) -> None:
         """What memory says may be wrong: claims are taken anew, and the unclean start stays counted."""
