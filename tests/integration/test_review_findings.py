@@ -171,3 +171,22 @@ def test_a_file_that_can_not_be_read_is_an_error_that_the_loop_knows(app: App) -
                 look()
 
     asyncio.run(run())
+
+
+def test_a_statement_that_would_roll_everything_back_fails_its_event_alone(app: App) -> None:
+    @app.on(Seen, retry=Retry(max_attempts=1))
+    async def store(seen: Seen, tx: Transaction) -> None:
+        verb = "INSERT OR ROLLBACK" if seen.n == 1 else "INSERT"
+        await tx.execute(f"{verb} INTO effect (place, key, n) VALUES (:place, 'a', :n)", place=seen.n % 2, n=seen.n)
+        if seen.n == 1:
+            await tx.execute("INSERT OR ROLLBACK INTO effect (place, key, n) VALUES (1, 'a', 9)")
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            await app.publish(*events(2))
+            await until(lambda: len(letters(service)) == 1)
+            assert effects(service) == [0]
+            assert service.unready() == []
+
+    asyncio.run(run())

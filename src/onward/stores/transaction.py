@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ _FORBIDDEN = {
     apsw.SQLITE_PRAGMA: "use PRAGMA",
 }
 _WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE, apsw.SQLITE_DROP_TABLE, apsw.SQLITE_ALTER_TABLE}
+_ROLLS_BACK = re.compile(r"\bOR\s+ROLLBACK\b", re.IGNORECASE)
 MAX_VETTED = 10_000
 
 
@@ -104,6 +106,11 @@ class Statements:
     def _vet(self, sql: str) -> None:
         """Prepare without running, and refuse what would end the transaction or touch onward's tables."""
         refused: list[str] = []
+        if _ROLLS_BACK.search(sql):
+            raise TransactionError(
+                f"A handler can't say OR ROLLBACK inside its transaction, as in {sql[:200]!r}: it would undo the"
+                " events before this one too. Use OR ABORT, which is what SQLite does by default."
+            )
 
         def authorize(action: int, first: str | None, second: str | None, _db: str | None, _view: str | None) -> int:
             if action in _FORBIDDEN:

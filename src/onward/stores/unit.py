@@ -82,20 +82,26 @@ class SqliteUnit:
 
     def mark(self) -> None:
         self._marks.append(len(self.outputs))
-        self._database.writer.execute(f"SAVEPOINT onward_{len(self._marks)}")
+        self._savepoint(f"SAVEPOINT onward_{len(self._marks)}")
 
     def undo(self) -> None:
         name = f"onward_{len(self._marks)}"
         del self.outputs[self._marks.pop() :]
         self._statements.failed = None
         self._forget()
-        self._database.writer.execute(f"ROLLBACK TO {name}")
-        self._database.writer.execute(f"RELEASE {name}")
+        self._savepoint(f"ROLLBACK TO {name}")
+        self._savepoint(f"RELEASE {name}")
 
     def keep(self) -> None:
         self._refuse_failed()
-        self._database.writer.execute(f"RELEASE onward_{len(self._marks)}")
+        self._savepoint(f"RELEASE onward_{len(self._marks)}")
         self._marks.pop()
+
+    def _savepoint(self, sql: str) -> None:
+        try:
+            self._database.writer.execute(sql)
+        except apsw.Error as error:
+            raise translate(error, "Keeping apart what each event did") from error
 
     def retrying(self, claim: Claim) -> list[Retried]:
         rows = fetch(self._database.writer, _RETRYING, (claim.subscription, claim.partition))
