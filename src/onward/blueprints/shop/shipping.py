@@ -17,6 +17,7 @@ from onward.blueprints.shop.events import (
     ShipmentOpened,
     StockReserved,
 )
+from onward.blueprints.shop.lines import Kind
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS shipping_parcel (
@@ -48,6 +49,8 @@ CREATE TABLE IF NOT EXISTS shipping_books (
 );
 """
 
+GOODS = (Kind.SALE, Kind.GIVEAWAY)
+
 app = App("shipping", schema=SCHEMA)
 
 
@@ -56,7 +59,7 @@ async def open_parcel(
     order: OrderPlaced, tx: Transaction
 ) -> list[ShipmentOpened | ShipmentDispatched | ShipmentAbandoned]:
     """Open a parcel for the goods of the order; an order that only adjusts the books needs none."""
-    units = sum(line.quantity for line in order.lines if line.quantity > 0)
+    units = sum(line.quantity for line in order.lines if line.kind in GOODS)
     await tx.submit(
         "INSERT INTO shipping_parcel (channel, order_id, units, country, placed)"
         " VALUES (:channel, :order_id, :units, :country, 1)"

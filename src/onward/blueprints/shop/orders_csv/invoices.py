@@ -8,7 +8,7 @@ from onward.blueprints.shop.lines import Line
 from onward.blueprints.shop.orders_csv.records import Reject, opened, records
 from onward.blueprints.shop.orders_csv.rows import Row, RowReader
 
-INVOICE_LINES = 5_000
+INVOICE_LINES = 2_000  # of at most 500 bytes each: an event may be 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def read_invoices(path: Path, scattered: Mapping[str, int]) -> Iterator[Invoice]
     """The file's invoices, in the order in which their last rows stand.
 
     `scattered`, as a survey of the same file found it, has the number of rows of each invoice whose rows are not
-    adjacent: these alone are held in memory until they are whole. Rows beyond 5,000 of one invoice are left
+    adjacent: these alone are held in memory until they are whole. Rows beyond 2,000 of one invoice are left
     out, as the survey has rejected them.
     """
     held: dict[str, list[Row]] = {}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from onward.blueprints.shop.lines import Line
 from onward.blueprints.shop.money import PLACES
 from onward.blueprints.shop.orders_csv.errors import OrdersFileError
@@ -14,8 +16,9 @@ COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "UnitPrice", "Cu
 MAX_QUANTITY = 1_000_000
 MAX_PRICE = Decimal(1_000_000)
 MAX_VALUE = Decimal(100_000_000)
-MAX_CODE = 64
-MAX_TEXT = 500
+MAX_CODE = 32
+MAX_TEXT_BYTES = 250
+_SURELY_SHORT = MAX_TEXT_BYTES // 4  # characters: each takes at most 4 bytes of JSON
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})")
@@ -91,8 +94,8 @@ def _code_reason(column: str, code: str) -> str | None:
 
 def _text_reason(*texts: str) -> str | None:
     for text in texts:
-        if len(text) > MAX_TEXT:
-            return f"a text is over {MAX_TEXT} characters long"
+        if len(text) > _SURELY_SHORT and len(msgspec.json.encode(text)) > MAX_TEXT_BYTES:
+            return f"a text is over {MAX_TEXT_BYTES} bytes long"
         if _CONTROL.search(text):
             return "a text holds control characters or characters that were lost in an earlier conversion"
     return None

@@ -44,7 +44,7 @@ class Survey:
     scattered: dict[str, int]
 
     @property
-    def read_invoices(self) -> int:
+    def invoices(self) -> int:
         return self.orders + self.cancellations
 
 

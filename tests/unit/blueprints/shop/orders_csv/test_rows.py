@@ -60,8 +60,8 @@ def test_a_row_is_read_as_it_stands() -> None:
         (b"536365,85123A,HEART,1000000,1000,17850,UK", "Quantity times UnitPrice is beyond 100,000,000"),
         (b"536365,85123A,HE\0RT,6,2.55,17850,UK", "a text holds control characters"),
         (b"536365,85123A,HEART,6,2.55,17850,\x81K", "the text is neither UTF-8 nor Windows-1252"),
-        (b"536365," + b"x" * 65 + b",HEART,6,2.55,17850,UK", "StockCode is over 64 characters long"),
-        (b"536365,85123A," + b"x" * 501 + b",6,2.55,17850,UK", "a text is over 500 characters long"),
+        (b"536365," + b"x" * 33 + b",HEART,6,2.55,17850,UK", "StockCode is over 32 characters long"),
+        (b"536365,85123A," + b"x" * 249 + b",6,2.55,17850,UK", "a text is over 250 bytes long"),
         (b"5\x073,85123A,HEART,6,2.55,17850,UK", "InvoiceNo holds characters that can't be printed"),
     ],
 )
