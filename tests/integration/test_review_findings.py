@@ -190,3 +190,32 @@ def test_a_statement_that_would_roll_everything_back_fails_its_event_alone(app: 
             assert service.unready() == []
 
     asyncio.run(run())
+
+
+def test_an_event_of_a_version_to_come_is_not_taken_for_one_that_ends_its_process(
+    app: App, database_path: Path
+) -> None:
+    @app.on(Seen)
+    async def store(seen: Seen, tx: Transaction) -> None:
+        await insert(tx, seen)
+
+    async def run() -> None:
+        async with running(app):
+            pass  # registers the subscription
+        async with app.lifespan(consume=False):
+            assert app._engine is not None
+            await app._engine.broker.publish([Outgoing("review", "review.seen", 2, b"{}", "a")], "newer")
+            async with app._engine.database.transaction() as connection:
+                connection.execute("UPDATE onward_account SET unclean = 2")
+                connection.execute(
+                    "INSERT INTO onward_attempt SELECT subscription, partition, 0, '', 30, 'UnknownVersionError', 'f',"
+                    " 1.0, 1.0 FROM onward_account"
+                )
+        async with running(app) as service:
+            assert service is not None
+            tried = "SELECT attempts FROM onward_attempt WHERE handler = '' AND attempts = 31"
+            await until(lambda: rows(service, tried) != [] or letters(service) != [])
+            assert letters(service) == []
+            assert rows(service, "SELECT count(*) FROM onward_attempt WHERE handler = '(process)'") == [(0,)]
+
+    asyncio.run(run())

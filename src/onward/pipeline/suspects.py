@@ -5,6 +5,8 @@ So an event that ends its process is found, counted over all processes, and ends
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from onward.events import Envelope
 from onward.pipeline.failures import died_letter
 from onward.pipeline.routing import Route
@@ -13,6 +15,14 @@ from onward.ports import Attempt, Claim, Record, Settlement, Store
 from onward.telemetry.failpoints import reach
 
 SUSPECTS = 1000  # the most events that a process may have had in hand
+
+MARK = "(process)"
+"""Where marks are counted among attempts: apart from "", which counts an event that can't be read yet."""
+
+
+def survived(claim: Claim, offsets: Iterable[int]) -> list[tuple[int, str]]:
+    """The marks to forget: these events failed and left their process alive, which no mark is for."""
+    return [key for offset in offsets if (key := (offset, MARK)) in claim.attempts]
 
 
 def is_suspect(claim: Claim, in_hand: int = SUSPECTS) -> bool:
@@ -33,7 +43,7 @@ async def mark_or_bury(
 ) -> bool:
     """Set a durable mark and return True: run it. Or, tried often enough, make it a dead letter and return False."""
     offset = record[0]
-    marked = claim.attempts.get((offset, ""))
+    marked = claim.attempts.get((offset, MARK))
     count = marked.attempts if marked is not None else 0
     retries = [bound.handler.retry for bound in route.handlers]
     retry = max(retries, key=lambda each: each.max_attempts, default=Retry())
@@ -47,7 +57,7 @@ async def mark_or_bury(
     else:
         settlement = Settlement(
             claim.position,
-            attempts={(offset, ""): Attempt(count + 1, "", "", marked.first_at if marked else now, now)},
+            attempts={(offset, MARK): Attempt(count + 1, "", "", marked.first_at if marked else now, now)},
             suspect_until=claim.suspect_until,
             clears_unclean=False,
         )

@@ -24,7 +24,7 @@ from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, Suspended, is_cancelled
 from onward.pipeline.routing import Route, Routes
-from onward.pipeline.suspects import is_suspect, mark_or_bury
+from onward.pipeline.suspects import is_suspect, mark_or_bury, survived
 from onward.policy import Retry
 from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Unit, WireType
 from onward.telemetry.failpoints import reach
@@ -289,7 +289,10 @@ class TransactionalRunner:
             found.skipped,
             dead=[failure.letter for failure in found.failures if failure.letter is not None],
             attempts={(failure.offset, failure.handler): failure.attempt for failure in again},
-            forget=[key for key in claim.attempts if key[0] < position.next],
+            forget=[
+                *(key for key in claim.attempts if key[0] < position.next),
+                *survived(claim, dict.fromkeys(failure.offset for failure in again)),
+            ],
             outputs=unit.outputs,
         )
         reach("careful.handled")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 
 from onward.pipeline.failures import Failure
+from onward.pipeline.suspects import survived
 from onward.ports import Claim, Outgoing, Record, Settlement
 
 
@@ -110,7 +111,10 @@ class Window:
             attempts={
                 (each.offset, each.handler): each.attempt for each in results.failures if each.offset not in finished
             },
-            forget=[key for key in claim.attempts if key[0] in finished],
+            forget=[
+                *(key for key in claim.attempts if key[0] in finished),
+                *survived(claim, {each.offset for each in results.failures} - finished),
+            ],
             outputs=results.outputs,
             clears_unclean=clears,
         )
