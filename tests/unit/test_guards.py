@@ -72,9 +72,7 @@ def test_an_absent_browser_skips_on_a_laptop_and_fails_in_ci(
     result.stdout.fnmatch_lines(["*No Chromium was found*"])
 
 
-def test_a_developers_settings_do_not_reach_a_test(
-    guarded: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_developers_settings_do_not_reach_a_test(guarded: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded.makepyfile(
         """
         import os

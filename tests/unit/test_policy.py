@@ -224,8 +224,7 @@ def test_frames_of_ours_and_of_libraries_do_not_count(module: str, filename: str
     exec(compile(CALL, "shop.py", "exec"), user)  # noqa: S102
     error = raised_by(user["run"])
     assert (
-        failure_title(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-        == "ValueError in run"
+        failure_title(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)) == "ValueError in run"
     )
 
 

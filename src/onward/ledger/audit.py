@@ -90,9 +90,7 @@ def lost_on_log(topic: str, partition: int, position: Position, stored: Interval
     return Lost(topic, partition, IntervalSet.of_ranges(gaps))
 
 
-def lost_of_producer(
-    topic: str, partition: int, ledger: ProducerLedger, incarnation: str, highest: int
-) -> Lost:
+def lost_of_producer(topic: str, partition: int, ledger: ProducerLedger, incarnation: str, highest: int) -> Lost:
     """The numbers up to `highest` that are owed and not done; nothing of the incarnation may be under way."""
     return Lost(topic, partition, IntervalSet.of_ranges(ledger.missing(incarnation, highest)), incarnation)
 
@@ -133,9 +131,7 @@ def _compare(
     # A negative count can hide an error of the same size in the sum.
     for name, count in {whole_name: whole, **parts}.items():
         if count < 0:
-            sentence = (
-                f"{where}: {name} is {count}, and no count is below 0: something else wrote to the account."
-            )
+            sentence = f"{where}: {name} is {count}, and no count is below 0: something else wrote to the account."
             yield Discrepancy(tally.subscription, tally.partition, handler, count, sentence)
     accounted = sum(parts.values())
     excess = accounted - whole

@@ -33,9 +33,7 @@ class IntervalSet:
         if not bounds:
             return
         if len(bounds) & 1 or not all(map(lt, bounds, bounds[1:])):
-            raise ValueError(
-                f"Bounds must come in pairs and rise strictly; got {len(bounds)} from {bounds[:6]}."
-            )
+            raise ValueError(f"Bounds must come in pairs and rise strictly; got {len(bounds)} from {bounds[:6]}.")
         if bounds[0] < 0 or bounds[-1] > LARGEST + 1:
             raise ValueError(f"Numbers go from 0 to {LARGEST}; got {bounds[0]} to {bounds[-1] - 1}.")
 

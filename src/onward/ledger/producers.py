@@ -61,9 +61,7 @@ class ProducerLedger:
             return self
         finished = IntervalSet.of(listed)
         if finished.bounds[0] < FIRST_NUMBER:
-            raise ValueError(
-                f"Numbers begin at {FIRST_NUMBER}; incarnation {incarnation} has {finished.bounds[0]}."
-            )
+            raise ValueError(f"Numbers begin at {FIRST_NUMBER}; incarnation {incarnation} has {finished.bounds[0]}.")
         again = known.done.first_common(finished)
         if finished.count != len(listed):
             again = next(first for first, second in pairwise(sorted(listed)) if first == second)

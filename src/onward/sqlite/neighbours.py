@@ -78,4 +78,3 @@ class Neighbours:
         if self._waker is not None:
             self._waker.close()
             self._waker = None
-

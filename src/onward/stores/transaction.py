@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from typing import Any
 
 import apsw
@@ -53,6 +54,12 @@ class Statements:
         self.open = False
         self._vetted: set[str] = set()
         self._depth = 0
+
+    def anew(self) -> Statements:
+        """For another transaction: a `tx` kept from this one stays ended while the other is open."""
+        other = copy(self)
+        other.open, other.failed, other.outputs, other._depth = False, None, [], 0
+        return other
 
     def run(self, sql: str, params: dict[str, Any]) -> SqliteResult:
         if not self.open or self.failed is not None or sql not in self._vetted:

@@ -54,7 +54,7 @@ class SqliteUnit:
 
     def __init__(self, database: Database, statements: Statements, outlet: Outlet, forget: Callable[[], None]) -> None:
         self._database = database
-        self._statements = statements
+        statements = self._statements = statements.anew()
         self._outlet = outlet
         self._forget = forget
         self._marks: list[int] = []

@@ -42,18 +42,14 @@ def test_contains_what_was_added_and_nothing_else(numbers: set[int], number: int
 
 
 @given(small_sets, small, small)
-def test_missing_is_what_a_plain_set_lacks_between_base_and_end(
-    numbers: set[int], base: int, upto: int
-) -> None:
+def test_missing_is_what_a_plain_set_lacks_between_base_and_end(numbers: set[int], base: int, upto: int) -> None:
     gaps = list(IntervalSet.of(numbers).missing(upto, base))
     assert [number for gap in gaps for number in gap] == sorted(set(range(base, upto)) - numbers)
     assert all(gaps)
 
 
 @given(small_sets, small)
-def test_the_mark_is_the_lowest_number_from_the_base_on_that_is_not_in_the_set(
-    numbers: set[int], base: int
-) -> None:
+def test_the_mark_is_the_lowest_number_from_the_base_on_that_is_not_in_the_set(numbers: set[int], base: int) -> None:
     expected = base
     while expected in numbers:
         expected += 1
