@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onward import App, Event, Retry, Transaction
-from onward.errors import StoreClosedError, StoreFullError
+from onward.errors import StoreClosedError, StoreFullError, TransactionError
 from onward.ports import Outgoing
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
 
@@ -217,5 +217,20 @@ def test_an_event_of_a_version_to_come_is_not_taken_for_one_that_ends_its_proces
             await until(lambda: rows(service, tried) != [] or letters(service) != [])
             assert letters(service) == []
             assert rows(service, "SELECT count(*) FROM onward_attempt WHERE handler = '(process)'") == [(0,)]
+
+    asyncio.run(run())
+
+
+def test_a_transaction_that_was_kept_past_its_end_writes_into_no_other(app: App) -> None:
+    async def run() -> None:
+        async with app.lifespan(consume=False):
+            async with app.transaction() as kept:
+                await insert(kept, Seen(sensor="a", n=1))
+            async with app.transaction() as other:
+                with pytest.raises(TransactionError, match="has ended"):
+                    await insert(kept, Seen(sensor="a", n=2))
+                await insert(other, Seen(sensor="a", n=3))
+            assert app._engine is not None
+            assert app._engine.database.read("SELECT n FROM effect ORDER BY place") == [(1,), (3,)]
 
     asyncio.run(run())
