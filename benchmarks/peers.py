@@ -1,6 +1,7 @@
 """Peers at what comes nearest: one typed handler call, and one event through a queue on SQLite."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -8,18 +9,18 @@ from benchmarks.harness import Benchmark
 from benchmarks.orders import BATCH, SKUS, expect, fill, order, passed, service
 
 
-def _onward(count: int, folder: Path) -> dict[str, float]:
-    return {"rate": count / asyncio.run(_through_onward(count, folder))}
+def _onward(batch: int, count: int, folder: Path) -> dict[str, float]:
+    return {"rate": count / asyncio.run(_through_onward(batch, count, folder))}
 
 
-async def _through_onward(count: int, folder: Path) -> float:
+async def _through_onward(batch: int, count: int, folder: Path) -> float:
     await fill(folder, 0)
     app = service(folder, "look")
     async with app.lifespan() as running:
         assert running is not None
         began = perf_counter()
-        for first in range(0, count, BATCH):
-            await app.publish(*[order(number) for number in range(first, min(first + BATCH, count))])
+        for first in range(0, count, batch):
+            await app.publish(*[order(number) for number in range(first, min(first + batch, count))])
         while running.meter.snapshot()["handled"].get("look", 0) < count:  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.001)
         seconds = perf_counter() - began
@@ -101,7 +102,8 @@ BENCHMARKS = [
     Benchmark(
         "publish and handle, one process",
         {
-            "onward (durable, exactly once)": _onward,
+            "onward, one by one": partial(_onward, 1),
+            "onward, batches of 1000": partial(_onward, BATCH),
             "FastStream test broker (in memory)": _faststream,
             "Huey on SQLite": _huey,
             "persist-queue on SQLite": _persist_queue,
@@ -109,7 +111,7 @@ BENCHMARKS = [
         {"rate": "events/s"},
         2000,
         20,
-        against="onward (durable, exactly once)",
+        against="onward, one by one",
         rounds=5,
     )
 ]
