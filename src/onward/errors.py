@@ -103,6 +103,10 @@ class StoreFullError(StoreError):
     """The disk (or the file's size limit) is full. Nothing of this transaction was written."""
 
 
+class StoreUnreachableError(StoreError):
+    """The file can't be opened, or its disk failed to read or write."""
+
+
 class StoreReadOnlyError(StoreError):
     """The file or its folder can't be written by this user."""
 

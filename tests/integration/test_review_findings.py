@@ -3,11 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import apsw
 import pytest
 
 from onward import App, Event, Retry, Transaction
 from onward.errors import StoreClosedError, StoreFullError, TransactionError
+from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.ports import Outgoing
+from onward.sqlite.failures import translate
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
 
 
@@ -234,3 +237,7 @@ def test_a_transaction_that_was_kept_past_its_end_writes_into_no_other(app: App)
             assert app._engine.database.read("SELECT n FROM effect ORDER BY place") == [(1,), (3,)]
 
     asyncio.run(run())
+
+
+def test_a_disk_that_fails_is_nobodys_attempt() -> None:
+    assert isinstance(translate(apsw.IOError("disk I/O error"), "Running"), NOBODYS_ATTEMPT)

@@ -15,6 +15,7 @@ from onward.errors import (
     StoreCorruptError,
     StoreFullError,
     StoreReadOnlyError,
+    StoreUnreachableError,
     UnknownTypeError,
     UnknownVersionError,
 )
@@ -33,6 +34,7 @@ NOBODYS_ATTEMPT = (
     StoreCorruptError,
     StoreFullError,
     StoreReadOnlyError,
+    StoreUnreachableError,
 )
 """Failures of what is below the handler: the batch is rolled back and run again, and no event is blamed."""
 

@@ -11,6 +11,7 @@ from onward.errors import (
     StoreError,
     StoreFullError,
     StoreReadOnlyError,
+    StoreUnreachableError,
     TransactionError,
 )
 
@@ -40,13 +41,13 @@ _MEANINGS: tuple[tuple[tuple[type[apsw.Error], ...], type[StoreError], str], ...
     ),
     (
         (apsw.CantOpenError,),
-        StoreError,
+        StoreUnreachableError,
         "the file, or its -wal or -shm beside it, can't be opened. Nothing was written; check that they are "
         "files this user may write and that the process is not out of file descriptors",
     ),
     (
         (apsw.IOError,),
-        StoreError,
+        StoreUnreachableError,
         "the disk failed to read or write. If this was a commit, whether it holds is known only when the "
         "file is read again; look at the system's log for that disk before going on",
     ),

@@ -8,6 +8,7 @@ from onward.errors import (
     StoreError,
     StoreFullError,
     StoreReadOnlyError,
+    StoreUnreachableError,
     TransactionError,
 )
 from onward.sqlite.failures import translate
@@ -25,8 +26,8 @@ from onward.sqlite.failures import translate
         (apsw.SQLITE_PERM, StoreReadOnlyError, "give this user write access"),
         (apsw.SQLITE_CORRUPT, StoreCorruptError, "restore a backup"),
         (apsw.SQLITE_NOTADB, StoreCorruptError, "restore a backup"),
-        (apsw.SQLITE_CANTOPEN, StoreError, "file descriptors"),
-        (apsw.SQLITE_IOERR_FSYNC, StoreError, "whether it holds is known only"),
+        (apsw.SQLITE_CANTOPEN, StoreUnreachableError, "file descriptors"),
+        (apsw.SQLITE_IOERR_FSYNC, StoreUnreachableError, "whether it holds is known only"),
         (apsw.SQLITE_CONSTRAINT_COMMITHOOK, TransactionError, "leave BEGIN, COMMIT and ROLLBACK to it"),
         (apsw.SQLITE_CONSTRAINT_UNIQUE, StoreError, "Nothing of this statement was written"),
         (apsw.SQLITE_ERROR, StoreError, "Nothing of this statement was written"),
