@@ -10,6 +10,7 @@ import pytest
 
 from onward import App, Event, FatalError, Retry, Transaction
 from onward.errors import StoreError
+from onward.pipeline import transactional
 from onward.ports import Outgoing
 from onward.runtime.service import Service
 
@@ -103,6 +104,24 @@ def test_what_a_failed_handler_published_is_not_published(app: App) -> None:
             )
             expected = [f'{{"sensor":"a","n":{n}}}'.encode() for n in (0, 1, 2, 3, 4, 6, 7, 8, 9)]
             assert sorted(value for (value,) in published) == sorted(expected)
+
+    asyncio.run(run())
+
+
+def test_a_batch_with_a_failure_and_slow_handlers_commits_what_it_has_in_time(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactional, "HOLD_S", 0.0)
+    failing_on(app, 5, FatalError("no"))
+
+    async def run() -> None:
+        async with running(app) as service:
+            assert service is not None
+            await app.publish(*[Measured(sensor="a", n=n) for n in range(10)])
+            await until(lambda: len(effects(service)) == 9)
+            assert effects(service) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+            # A claim, a commit for each event up to the failing one, and one for the rest, which runs together.
+            assert rows(service, "SELECT max(revision) FROM onward_account") == [(1 + 6 + 1,)]
 
     asyncio.run(run())
 

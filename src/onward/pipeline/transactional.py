@@ -260,7 +260,7 @@ class TransactionalRunner:
     # ------------------------------------------------------------------------------------------ carefully
 
     async def _carefully(self, claim: Claim, records: list[Record]) -> tuple[int, float | None]:
-        """Run with a savepoint each, commit everything up to the first event that must be tried again."""
+        """Run with a savepoint each, commit what comes before an event that must be tried again, or the time limit."""
         cut = len(records)
         again: list[Failure] = []
         while True:
@@ -274,10 +274,9 @@ class TransactionalRunner:
                     continue  # leaving the block rolls back; the shorter run can't fail there again
                 self._settle_carefully(claim, unit, records, stop, found, again)
             self._report(found, again)
-            if stop == len(records):
-                return stop, None
-            at = records[stop][0]
-            return stop, max(failure.after_s for failure in again if failure.offset == at)
+            next_offset = records[stop][0] if stop < len(records) else None
+            waits = [failure.after_s for failure in again if failure.offset == next_offset]
+            return stop, max(waits, default=None)
 
     def _settle_carefully(
         self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
@@ -303,8 +302,11 @@ class TransactionalRunner:
     async def _singles(
         self, claim: Claim, unit: Unit, records: list[Record], found: _Careful, again: list[Failure]
     ) -> int:
-        """Run the one-event handlers; the index of the first record that must be tried again, or all of them."""
+        """Run the one-event handlers; how many records are done before one must be tried again or time is up."""
+        deadline = perf_counter() + HOLD_S
         for index, record in enumerate(records):
+            if index and perf_counter() > deadline:
+                return index
             unit.mark()
             one = _Careful()
             try:

@@ -16,6 +16,7 @@ logger = logging.getLogger("onward.subscription")
 BATCH = 1000
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+HEALTHY_S = 30.0  # a session that lasted so long was no repetition of the last trouble
 REVIVE_EVERY_S = 2.0
 WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things, its stop among them
 
@@ -76,15 +77,17 @@ class Subscription:
         """Work until `stop`. Broken infrastructure and lost claims are retried; anything else ends the loop."""
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
+            began = monotonic()
             try:
                 await self._session()
-                pause_s = FIRST_PAUSE_S
             except ClaimLostError as error:
                 logger.warning("claim lost: %s", error)
             except (InfrastructureError, BacklogFullError) as error:
                 self.trouble = str(error)
                 logger.error("subscription %s on %s stands still: %s", self.group, self.topic, error)
             if not self._stopping:
+                if monotonic() - began > HEALTHY_S:
+                    pause_s = FIRST_PAUSE_S
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 

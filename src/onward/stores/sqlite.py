@@ -232,9 +232,10 @@ def _joined(connection: apsw.Connection, subscription: int, partition: int) -> d
 
 
 def _missing(service: str, name: str, topic: str) -> RegistrationError:
+    shared = f" --topic {topic}" if name == "transactional" else ""
     return RegistrationError(
         f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
         " count as done without having run. Deploy the code that has it, or run"
-        f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}`. Nothing was"
-        " handled."
+        f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}{shared}`."
+        " Nothing was handled."
     )

@@ -193,12 +193,16 @@ class SqliteUnit:
     def _settle_retried(self, done: Settlement, where: tuple[int, int]) -> None:
         writer = self._database.writer
         for letter_id in done.revived:
+            # Discarded while it ran again: then it stays discarded, and only its success is counted.
             writer.execute(
                 "UPDATE onward_tally SET dead = dead - 1 WHERE (subscription, partition, handler) ="
-                " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)",
+                " (SELECT subscription, partition, handler FROM onward_dead_letter"
+                " WHERE id = ? AND state <> 'discarded')",
                 (letter_id,),
             )
-            writer.execute("UPDATE onward_dead_letter SET state = 'recovered' WHERE id = ?", (letter_id,))
+            writer.execute(
+                "UPDATE onward_dead_letter SET state = 'recovered' WHERE id = ? AND state <> 'discarded'", (letter_id,)
+            )
         for letter_id, error, detail in done.still_dead:
             writer.execute(
                 "UPDATE onward_dead_letter SET state = 'dead', attempts = attempts + 1, error = ?, detail = ?,"
