@@ -22,6 +22,8 @@ CONNECTIONS = 64
 KEEP_ALIVE_S = 5
 REQUEST_HEAD_BYTES = 16 * 1024
 LAST_ANSWERS_S = 3
+LOOK_S = 0.05
+OPENING_LOOKS = 300
 
 
 class _Server(uvicorn.Server):
@@ -51,7 +53,8 @@ async def keep_open(database: Path, port: int | None, opened: Callable[[str], No
                 try:
                     await supervisor.start()
                     site = Site(desk, SupervisedServices(supervisor, lookout))
-                    async with _served(site, listener):
+                    await _shelved(desk, stop)
+                    async with _served(site, listener, stop):
                         host, actual = listener.getsockname()
                         opened(f"http://{host}:{actual}")
                         await stop.wait()
@@ -62,8 +65,22 @@ async def keep_open(database: Path, port: int | None, opened: Callable[[str], No
     return supervisor.states(), finished
 
 
+async def _shelved(desk: FrontDesk, stop: asyncio.Event) -> None:
+    """Until the opening stock is on the shelves: a customer who is let in earlier finds everything sold out.
+
+    Gives up after 15 seconds, since the page itself shows what is wrong.
+    """
+    for _ in range(OPENING_LOOKS):
+        if await desk.levels():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await stop.wait()
+                return
+
+
 @contextlib.asynccontextmanager
-async def _served(site: Site, listener: socket.socket) -> AsyncIterator[None]:
+async def _served(site: Site, listener: socket.socket, ended: asyncio.Event) -> AsyncIterator[None]:
     config = uvicorn.Config(
         site.app,
         log_level="warning",
@@ -77,6 +94,7 @@ async def _served(site: Site, listener: socket.socket) -> AsyncIterator[None]:
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving.add_done_callback(lambda _: ended.set())
     try:
         yield
     finally:
@@ -92,6 +110,7 @@ def listening(port: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", candidate))
+            listener.listen()  # so that the address can be told before the server has started
         except OSError as error:
             listener.close()
             if candidate == 0 or port is not None:

@@ -4,6 +4,7 @@ import { announce, byId, el } from "./dom.js";
 
 const SHOWN = 20;
 const OPEN = 1;
+const NEW_MS = 10_000;
 const cards = new Map();
 const opened = new Map();
 const known = new Map();
@@ -11,10 +12,13 @@ const stopped = new Set();
 
 export function showOrder(order) {
   const before = known.get(order.id);
+  // An order may be through before the page first hears of it; only those of an earlier visit are no news.
+  const isNew = Date.now() - Date.parse(order.placed_at) < NEW_MS;
+  const seen = before?.steps.length ?? (isNew ? 0 : order.steps.length);
   known.set(order.id, order);
-  draw(order, before?.steps.length ?? order.steps.length);
+  draw(order, seen);
   byId("orders-empty").hidden = true;
-  const news = order.steps.slice(before?.steps.length ?? order.steps.length);
+  const news = order.steps.slice(seen);
   if (news.length > 0) announce(`Order ${order.id}: ${news.map((step) => step.title).join(", ")}. ${order.headline}.`);
 }
 
