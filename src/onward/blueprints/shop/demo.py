@@ -75,7 +75,12 @@ def _replay(orders: Path, rejects: Path, database: Path, as_json: bool) -> int:
         for reject in named:
             console.print(f"line {reject.line}: {reject.reason}", markup=False, highlight=False, soft_wrap=True)
         if survey.rejected > len(named):
-            console.print(f"… and {survey.rejected - len(named):,} more, in {rejects}", highlight=False)
+            console.print(
+                f"… and {survey.rejected - len(named):,} more, in {rejects}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         ended = asyncio.run(replaying.run(orders, survey, database, rejects, progress))
     if isinstance(ended, int):
         sentence = (

@@ -88,6 +88,8 @@ def show(summary: Summary, console: Console) -> None:
         f"{survey.orders:,} orders and {survey.cancellations:,} cancellations in {survey.rows:,} rows of"
         f" {summary.file}",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -115,6 +117,8 @@ def show(summary: Summary, console: Console) -> None:
         f"shipping sent {books.parcels:,} parcels with {books.parcel_units:,} units, and expects"
         f" {books.returned_units:,} units back",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     _show_verdict(summary, console)
 
@@ -124,20 +128,28 @@ def _show_verdict(summary: Summary, console: Console) -> None:
         console.print(
             f"{summary.survey.rejected:,} rows were left out; each is in {summary.rejects_file} with its reason",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
     for sentence in summary.differences:
-        console.print(f"differs: {sentence}", highlight=False, style="red")
+        console.print(f"differs: {sentence}", highlight=False, markup=False, soft_wrap=True, style="red")
     for sentence in summary.verdict.problems[:SHOWN_PROBLEMS]:
-        console.print(sentence, highlight=False, style="red", markup=False)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True, style="red")
     if summary.dead_letters:
         console.print(
-            f"{summary.dead_letters:,} dead letters; see `onward dead-letters list`", highlight=False, style="red"
+            f"{summary.dead_letters:,} dead letters; see `onward dead-letters list`",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+            style="red",
         )
     if summary.exact:
         console.print(
             f"Every sum is the file's, to the penny. The audit balances: {summary.verdict.events:,} events in the log,"
             f" {summary.verdict.invariants} invariants hold.",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
             style="green",
         )
     else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from onward.blueprints.shop.orders_csv.errors import OrdersFileError
 from onward.blueprints.shop.orders_csv.records import Reject
 
 COLUMNS = ("line", "reason", "original")
@@ -16,10 +17,18 @@ COLUMNS = ("line", "reason", "original")
 def rejects_file(path: Path) -> Iterator[Callable[[Reject], None]]:
     """A function that keeps a reject. The file appears whole when the block ends, or not at all if it raises.
 
-    Without rejects no file is made, and one of an earlier run is replaced by its header alone.
+    Without rejects no file is made, and one of an earlier run is replaced by its header alone. Raises OrdersFileError
+    when nothing can be written beside `path`.
     """
     kept = 0
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OrdersFileError(
+            f"Rows that can't be order lines would be kept in {path}, which can't be written"
+            f" ({error.strerror}). No order was published; name another file with --rejects.",
+            path=str(path),
+        ) from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)

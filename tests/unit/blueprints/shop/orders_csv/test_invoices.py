@@ -129,6 +129,11 @@ def test_without_rejects_there_is_no_file_and_an_old_one_is_emptied(tmp_path: Pa
     assert path.read_text(encoding="utf-8").splitlines() == ["line,reason,original"]
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(OrdersFileError, match="name another file with --rejects"):
+        rejects_file(tmp_path / "absent" / "rejects.csv").__enter__()
+
+
 def test_a_failure_leaves_the_earlier_rejects_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "rejects.csv"
     path.write_text("of an earlier run", encoding="utf-8")

@@ -1,0 +1,50 @@
+"""A file is looked at from outside: what waits, what was handled, and whether it all adds up."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from onward import App, Event, Transaction
+from onward.errors import StoreError
+from onward.runtime.outlook import Lookout, audited
+
+
+class Seen(Event, type="outlook.seen", topic="seen"):
+    place: int
+
+
+def service(path: Path) -> App:
+    app = App("watcher", store=f"sqlite:///{path}")
+
+    @app.on(Seen)
+    async def watch(seen: Seen, tx: Transaction) -> None:
+        await tx.submit("SELECT :place", place=seen.place)
+
+    return app
+
+
+def test_what_waits_is_seen_before_and_after_it_is_handled(database_path: Path) -> None:
+    async def run() -> None:
+        app = service(database_path)
+        async with app.lifespan():
+            pass
+        await app.publish(*(Seen(place=place) for place in range(5)))
+        await app.close()
+        with Lookout(database_path) as lookout:
+            before = lookout.look()["watcher"]
+            assert (before.lag, before.handled, before.failures, before.pids) == (5, 0, 0, frozenset())
+            async with app.lifespan():
+                async with asyncio.timeout(10):
+                    while lookout.look()["watcher"].lag:
+                        await asyncio.sleep(0.01)
+            assert lookout.look()["watcher"].handled == 5
+
+    asyncio.run(run())
+    verdict = audited(database_path)
+    assert (verdict.balanced, verdict.events, verdict.problems) == (True, 5, ())
+
+
+def test_a_file_that_is_not_there_is_a_sentence(database_path: Path) -> None:
+    with pytest.raises(StoreError, match="There is no database"):
+        Lookout(database_path)
