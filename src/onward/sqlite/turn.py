@@ -23,6 +23,8 @@ GATE_PATIENCE_S = 0.5
 
 _PASS_PAUSE_S = 0.005
 
+_Waiter = asyncio.Future[None] | threading.Event
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -64,7 +66,7 @@ class WriteTurn:
         self._closing = False
         self._granted = False
         self._gate_is_stuck = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: _Waiter | None = None
 
     async def take(self, wait_s: float) -> None:
         """Returns with the turn, at once and without suspending when nobody has it.
@@ -76,19 +78,21 @@ class WriteTurn:
 
     def take_blocking(self, wait_s: float) -> None:
         """`take` for a thread without an event loop."""
-        asked_s = time.monotonic()
-        pause_s = 0.0005
-        while self._blocked or not self._try():
-            waited_s = time.monotonic() - asked_s
-            passed = waited_s >= min(GATE_PATIENCE_S, wait_s) and self._pass_by()
-            if passed or waited_s >= wait_s:
-                if not self._blocked:
-                    fcntl.flock(self._gate, fcntl.LOCK_UN)
-                if passed:
-                    return
-                raise self._busy(wait_s)
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.01)
+        if not self._blocked and self._try():
+            return
+        until_s = time.monotonic() + wait_s
+        ready = threading.Event()
+        self._ask(ready)
+        try:
+            ready.wait(min(wait_s, 0 if self._gate_is_stuck else GATE_PATIENCE_S))
+            while not (ready.is_set() or self._pass_by(ready)):
+                if time.monotonic() >= until_s:
+                    raise self._busy(wait_s)
+                ready.wait(_PASS_PAUSE_S)
+        except BaseException:
+            self._give_up()
+            raise
+        self._granted = False
 
     def give_back(self) -> None:
         """Ends the turn; the next in line has it."""
@@ -110,7 +114,7 @@ class WriteTurn:
             self.give_back()
             waiter, self._waiter = self._waiter, None
             blocked = self._blocked
-        if waiter is not None and not waiter.done():
+        if isinstance(waiter, asyncio.Future) and not waiter.done():
             waiter.set_exception(
                 StoreClosedError("The database was closed while this transaction waited for its turn to write.")
             )
@@ -133,14 +137,19 @@ class WriteTurn:
         self._hold(self._write)
         return True
 
-    def _pass_by(self) -> bool:
+    def _pass_by(self, waiter: _Waiter) -> bool:
         """True with the turn, taken without the gate, by a descriptor that the waiting thread does not use."""
-        try:
-            fcntl.flock(self._aside, _TRY)
-        except BlockingIOError:
-            return False
-        self._hold(self._aside)
-        return True
+        with self._mutex:
+            if self._waiter is not waiter:
+                return False
+            try:
+                fcntl.flock(self._aside, _TRY)
+            except BlockingIOError:
+                return False
+            self._waiter = None
+            self._granted = self._gate_is_stuck = True
+            self._hold(self._aside)
+            return True
 
     def _hold(self, descriptor: int) -> None:
         self._held = descriptor
@@ -149,8 +158,31 @@ class WriteTurn:
     async def _wait(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
+        self._ask(ready)
+        impatience = loop.call_later(0 if self._gate_is_stuck else GATE_PATIENCE_S, self._try_to_pass, ready)
+        try:
+            async with asyncio.timeout(wait_s):
+                await ready
+        except TimeoutError:
+            busy = self._busy(wait_s)
+            self._give_up()
+            raise busy from None
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
+        finally:
+            impatience.cancel()
+        self._granted = False
+
+    def _try_to_pass(self, ready: asyncio.Future[None]) -> None:
+        if self._pass_by(ready):
+            _settle(ready)
+        elif self._waiter is ready:
+            ready.get_loop().call_later(_PASS_PAUSE_S, self._try_to_pass, ready)
+
+    def _ask(self, waiter: _Waiter) -> None:
         with self._mutex:
-            self._waiter = ready
+            self._waiter = waiter
             # A wait that was given up is still blocked in the kernel: this one takes over its place.
             if not self._blocked:
                 self._blocked = True
@@ -158,37 +190,16 @@ class WriteTurn:
         if self._thread is None:
             self._thread = threading.Thread(target=self._block, name="onward-write-turn", daemon=True)
             self._thread.start()
-        impatience = loop.call_later(0 if self._gate_is_stuck else GATE_PATIENCE_S, self._try_to_pass, ready)
-        try:
-            async with asyncio.timeout(wait_s):
-                await ready
-        except (asyncio.CancelledError, TimeoutError) as error:
-            with self._mutex:
-                self._waiter = None
-                if self._granted:
-                    self._granted = False
-                    self.give_back()
-            if isinstance(error, TimeoutError):
-                raise self._busy(wait_s) from None
-            raise
-        finally:
-            impatience.cancel()
-        self._granted = False
 
-    def _try_to_pass(self, ready: asyncio.Future[None]) -> None:
+    def _give_up(self) -> None:
         with self._mutex:
-            if self._waiter is not ready or self._granted:
-                return
-            if self._pass_by():
-                self._waiter = None
-                self._granted = self._gate_is_stuck = True
-        if self._granted:
-            _settle(ready)
-        else:
-            ready.get_loop().call_later(_PASS_PAUSE_S, self._try_to_pass, ready)
+            self._waiter = None
+            if self._granted:
+                self._granted = False
+                self.give_back()
 
     def _block(self) -> None:
-        """Waits in the kernel on behalf of the event loop, in a thread of its own."""
+        """Waits in the kernel on behalf of whoever asked, in a thread of its own."""
         while True:
             self._asked.acquire()
             if not self._blocked:
@@ -208,11 +219,14 @@ class WriteTurn:
         waiter, self._waiter = self._waiter, None
         if waiter is None:
             return False
-        # All of it before the loop is told: it may have had its turn and be back before the next line here.
+        # All of it before the waiter is told: it may have had its turn and be back before the next line here.
         self._granted = True
         self._hold(self._write)
         try:
-            waiter.get_loop().call_soon_threadsafe(_settle, waiter)
+            if isinstance(waiter, threading.Event):
+                waiter.set()
+            else:
+                waiter.get_loop().call_soon_threadsafe(_settle, waiter)
         except RuntimeError:  # that loop is closed
             self._granted = False
             self.give_back()
@@ -221,7 +235,7 @@ class WriteTurn:
     def _busy(self, wait_s: float) -> StoreBusyError:
         holder = self.holder()
         if holder is None:
-            who = "other processes kept taking their turns"
+            who = "many are waiting, or a process was stopped as its turn came, before it could say so"
         else:
             who = f"process {holder.pid} has held it for {time.monotonic() - holder.since_s:.1f} s"
         return StoreBusyError(
