@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,8 @@ def path(database_path: Path) -> Path:
     return database_path
 
 
-def turns_of(path: Path, code: str, names: str) -> Counter[str]:
-    """Who had how many of the `TURNS` that followed the moment when everybody had had one."""
+def turns_of(path: Path, code: str, names: str) -> list[str]:
+    """Who had each of the `TURNS` that followed the moment when everybody had had one."""
     with ExitStack() as stack:
         most = TURNS * 2
         children = [stack.enter_context(child(code, path, name, most)) for name in names]
@@ -120,17 +121,20 @@ def turns_of(path: Path, code: str, names: str) -> Counter[str]:
         order = [who for (who,) in database.read("SELECT who FROM turn ORDER BY number")]
     start = max(order.index(name) for name in names)
     assert len(order) - start >= TURNS, "one of them was done before another began"
-    return Counter(order[start : start + TURNS])
+    return order[start : start + TURNS]
 
 
 @pytest.mark.parametrize("code", [WRITE_IN_A_TIGHT_LOOP, WRITE_WITHOUT_A_LOOP], ids=["loop", "no loop"])
 def test_two_processes_in_a_tight_loop_share_the_turns(path: Path, code: str) -> None:
-    turns = turns_of(path, code, "ab")
+    order = turns_of(path, code, "ab")
+    turns = Counter(order)
     assert all(0.4 * TURNS <= turns[name] <= 0.6 * TURNS for name in "ab"), turns
+    at_once_again = sum(one == next_one for one, next_one in pairwise(order))
+    assert at_once_again <= 0.02 * TURNS, "who has just written is let in before those in line"
 
 
 def test_of_three_processes_none_starves(path: Path) -> None:
-    turns = turns_of(path, WRITE_IN_A_TIGHT_LOOP, "abc")
+    turns = Counter(turns_of(path, WRITE_IN_A_TIGHT_LOOP, "abc"))
     assert all(turns[name] >= 0.1 * TURNS for name in "abc"), turns
 
 
