@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from onward.errors import EncodeError
 from onward.events import EventType, encode_error, event_type
@@ -36,11 +36,6 @@ def encode(event: object, extra: bytes | None = None) -> Outgoing:
         extra = stamp.extensions()
     # What Outgoing(…) does, without the call of its Python __new__: a third of the time here.
     return _new(Outgoing, (kind.topic, kind.type, kind.version, value, kind.key_of(event), extra, None, None))
-
-
-def encode_all(events: Iterable[object], extra: bytes | None = None) -> list[Outgoing]:
-    """`encode` for many; the common case of one type after the other costs one look-up for all."""
-    return [encode(event, extra) for event in events]
 
 
 def flatten(returned: object) -> Iterator[object]:

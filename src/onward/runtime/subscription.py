@@ -64,7 +64,6 @@ class Subscription:
         self._broker = broker
         self._store = store
         self._runner = runner
-        self._consumer: Consumer | None = None
         self._stopping = False
         self._resumes: set[asyncio.TimerHandle] = set()
         self._revive_at = 0.0
@@ -93,7 +92,7 @@ class Subscription:
 
     async def _session(self) -> None:
         group = Group(self.group, self.topic, self._member, self._assigned, self._revoked)
-        consumer = self._consumer = await self._broker.consume(group)
+        consumer = await self._broker.consume(group)
         healthy = False
         try:
             while not self._stopping:

@@ -60,25 +60,18 @@ class SqliteStore:
         assert topic is not None, "the broker opens topics before the store registers subscriptions"
         found = fetch(
             connection,
-            "SELECT id, retired_at FROM onward_subscription WHERE service = ? AND name = ? AND topic = ?",
+            "SELECT id FROM onward_subscription WHERE service = ? AND name = ? AND topic = ? AND retired_at IS NULL",
             (service, entry.name, topic.id),
         )
-        row = found[0] if found else None
-        if row is not None and row[1] is None:
-            self._compare(connection, service, row[0], entry)
-            return int(row[0])
-        if row is not None:
-            connection.execute("UPDATE onward_subscription SET retired_at = NULL WHERE id = ?", (row[0],))
-            connection.execute("DELETE FROM onward_account WHERE subscription = ?", (row[0],))
-            connection.execute("DELETE FROM onward_tally WHERE subscription = ?", (row[0],))
-            subscription = int(row[0])
-        else:
-            connection.execute(
-                "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (service, entry.name, topic.id, entry.ordered, time()),
-            )
-            subscription = connection.last_insert_rowid()
+        if found:
+            ((known,),) = found
+            self._compare(connection, service, known, entry)
+            return int(known)
+        connection.execute(
+            "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at) VALUES (?, ?, ?, ?, ?)",
+            (service, entry.name, topic.id, entry.ordered, time()),
+        )
+        subscription = connection.last_insert_rowid()
         connection.executemany(
             "INSERT INTO onward_account (subscription, partition, start_offset, next_offset) VALUES (?, ?, ?, ?)",
             [(subscription, partition, start, start) for partition, start in enumerate(entry.starts)],
