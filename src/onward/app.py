@@ -10,7 +10,7 @@ from onward.outgoing import encode
 from onward.pipeline.handlers import Handler, Options, Start, read_handler
 from onward.pipeline.invocation import Middleware
 from onward.policy import Retry
-from onward.ports import Transaction
+from onward.ports import Result, Transaction
 from onward.runtime.engine import Engine
 from onward.runtime.resources import Resource, check_resources
 from onward.runtime.service import Service, ServicePlan
@@ -135,6 +135,14 @@ class App:
         async with engine.store.unit() as unit:
             yield unit.tx
             unit.commit(None, None)
+
+    async def read(self, sql: str, /, **params: object) -> Result:
+        """Run one SELECT on what is committed in the service's store; it waits for no writer and delays none.
+
+        Raises TransactionError for any other statement and inside a transaction of the same task, and StoreError.
+        """
+        engine = await self._opened()
+        return await engine.store.read(sql, params)
 
     @asynccontextmanager
     async def lifespan(self, _web: object = None, *, consume: bool = True) -> AsyncIterator[Service | None]:

@@ -389,6 +389,13 @@ class Store(Protocol):
         """A new transaction; entering it waits its turn to write."""
         ...
 
+    async def read(self, sql: str, params: Mapping[str, object]) -> Result:
+        """Run one query on what is committed, without a turn to write.
+
+        Raises TransactionError for anything but a SELECT, and inside a transaction of the same task; StoreError.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 

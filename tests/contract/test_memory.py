@@ -17,6 +17,7 @@ from onward.testing.contracts import (
     LogContract,
     OpenBroker,
     OpenStore,
+    ReadingContract,
     RegistrationContract,
     StoreBench,
     TransactionContract,
@@ -69,7 +70,7 @@ class TestMemoryBroker(DeliveryContract, GroupContract, LogContract):
         return open_memory_broker
 
 
-class TestMemoryStore(AccountContract, DeadLetterContract, RegistrationContract, TransactionContract):
+class TestMemoryStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return open_memory_store

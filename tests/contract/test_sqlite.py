@@ -20,6 +20,7 @@ from onward.testing.contracts import (
     LogContract,
     OpenBroker,
     OpenStore,
+    ReadingContract,
     RegistrationContract,
     StoreBench,
     TransactionContract,
@@ -80,7 +81,7 @@ class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
         return open_it
 
 
-class TestSqliteStore(AccountContract, DeadLetterContract, RegistrationContract, TransactionContract):
+class TestSqliteStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
     @pytest.fixture
     def open_store(self, database_path: Path) -> OpenStore:
         @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import urandom
 from typing import NamedTuple
@@ -26,7 +26,8 @@ from onward.ports import (
 from onward.sqlite.connection import connect
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
-from onward.stores.transaction import Statements
+from onward.stores.reading import Queries
+from onward.stores.transaction import SqliteResult, Statements
 from onward.stores.unit import SqliteUnit
 
 Prepare = Callable[[Sequence[Outgoing], str], Callable[[], None]]
@@ -94,11 +95,21 @@ class MemoryStore:
         self._prepare = prepare
         self._service = service
         self._statements = Statements(database.writer)
+        self._queries = Queries(database)
         self._staged: list[Callable[[], None]] = []
         database.after_commit.append(self._apply)
 
     def unit(self) -> MemoryUnit:
         return MemoryUnit(self, self._database, self._statements)
+
+    async def read(self, sql: str, params: Mapping[str, object]) -> SqliteResult:
+        """Waits for an open transaction's end: reader and writer are one connection, and it would see half of it."""
+        self._queries.refuse_inside()
+        await self._database.begin()
+        try:
+            return self._queries.run(sql, params)
+        finally:
+            self._database.rollback()
 
     def stage(self, change: Callable[[], None]) -> None:
         """Make a change in memory by the commit of the open transaction, and not at all if it does not commit."""

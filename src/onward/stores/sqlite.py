@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import urandom
 from time import time
 
@@ -15,7 +15,8 @@ from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntr
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
-from onward.stores.transaction import Statements
+from onward.stores.reading import Queries
+from onward.stores.transaction import SqliteResult, Statements
 from onward.stores.unit import SqliteUnit
 
 
@@ -30,6 +31,7 @@ class SqliteStore:
         self._names = log.names
         self._service = service
         self._statements = Statements(log.database.writer)
+        self._queries = Queries(log.database)
 
     def unit(self) -> SqliteUnit:
         return SqliteUnit(
@@ -38,6 +40,10 @@ class SqliteStore:
             lambda outputs: self._log.append(outputs, self._service),
             self._log.forget,
         )
+
+    async def read(self, sql: str, params: Mapping[str, object]) -> SqliteResult:
+        self._queries.refuse_inside()
+        return self._queries.run(sql, params)
 
     async def open(self, service: ServiceEntry) -> list[int]:
         try:

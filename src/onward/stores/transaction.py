@@ -70,10 +70,7 @@ class Statements:
             self.failed = translate(error, f"Running {sql[:200]!r}")
             raise self.failed from error
         except (KeyError, TypeError) as error:
-            raise TransactionError(
-                f"The parameters of {sql[:200]!r} don't fit ({error}): give each :name as a keyword, as text, bytes,"
-                " int, float or None."
-            ) from error
+            raise misfit(sql, error) from error
         return SqliteResult(rows, self.connection.changes())
 
     def publish(self, events: tuple[object, ...]) -> None:
@@ -146,6 +143,14 @@ class Statements:
         finally:
             self.connection.authorizer = None
             cursor.close(True)
+
+
+def misfit(sql: str, error: Exception) -> TransactionError:
+    """For parameters that a statement can't be given."""
+    return TransactionError(
+        f"The parameters of {sql[:200]!r} don't fit ({error}): give each :name as a keyword, as text, bytes, int, float"
+        " or None."
+    )
 
 
 def _never(_cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:

@@ -88,5 +88,4 @@ def differences(survey: Survey, books: Books) -> list[str]:
 
 
 async def _rows(app: App, sql: str, channel: str) -> list[tuple[Any, ...]]:
-    async with app.transaction() as tx:
-        return (await tx.execute(sql, channel=channel)).rows
+    return (await app.read(sql, channel=channel)).rows

@@ -80,18 +80,16 @@ class FrontDesk:
         await app.publish(_delivery())
 
     async def orders_since(self, revision: int, limit: int) -> Sequence[OrderView]:
-        async with app.transaction() as tx:
-            found = await tx.execute(
-                "SELECT order_id, customer, placed_at_ms, total_e4, lines, steps, revision FROM storefront_order"
-                " WHERE revision > :revision ORDER BY number DESC LIMIT :limit",
-                revision=revision,
-                limit=limit,
-            )
+        found = await app.read(
+            "SELECT order_id, customer, placed_at_ms, total_e4, lines, steps, revision FROM storefront_order"
+            " WHERE revision > :revision ORDER BY number DESC LIMIT :limit",
+            revision=revision,
+            limit=limit,
+        )
         return sorted(map(_view, found.rows), key=lambda order: order.revision)
 
     async def levels(self) -> dict[str, int]:
-        async with app.transaction() as tx:
-            found = await tx.execute("SELECT sku, free FROM storefront_level")
+        found = await app.read("SELECT sku, free FROM storefront_level")
         return dict(found.rows)
 
 

@@ -37,8 +37,7 @@ def channel_of(survey: Survey) -> str:
 
 async def published(survey: Survey) -> int:
     """How many of the file's invoices have been published into this store so far."""
-    async with app.transaction() as tx:
-        found = await tx.execute("SELECT published FROM replay_file WHERE digest = :digest", digest=survey.digest)
+    found = await app.read("SELECT published FROM replay_file WHERE digest = :digest", digest=survey.digest)
     return int(found.scalar() or 0)
 
 

@@ -4,7 +4,7 @@ class TestMyBroker(DeliveryContract, GroupContract, LogContract):
     @pytest.fixture
     def open_broker(self): return open_my_broker    # () -> async context manager of a Broker
 
-class TestMyStore(AccountContract, DeadLetterContract, RegistrationContract, TransactionContract):
+class TestMyStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
     @pytest.fixture
     def open_store(self): return open_my_store      # () -> async context manager of a StoreBench
 """
@@ -14,6 +14,7 @@ from onward.testing.contracts.dead_letters import DeadLetterContract
 from onward.testing.contracts.delivery import DeliveryContract
 from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
+from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
 from onward.testing.contracts.scenes import OpenBroker, OpenStore, StoreBench, StoreInspection
 from onward.testing.contracts.transactions import TransactionContract
@@ -26,6 +27,7 @@ __all__ = [
     "LogContract",
     "OpenBroker",
     "OpenStore",
+    "ReadingContract",
     "RegistrationContract",
     "StoreBench",
     "StoreInspection",
