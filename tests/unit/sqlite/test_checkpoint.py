@@ -43,7 +43,7 @@ def test_pages_are_copied_beside_the_traffic(database_path: Path, monkeypatch: p
     copied = threading.Event()
     whole = checkpoint.checkpoint
 
-    def noted(connection: apsw.Connection) -> bool:
+    def noted(connection: apsw.Connection) -> int | None:
         done = whole(connection)
         if threading.current_thread() is not threading.main_thread():
             copied.set()
@@ -55,6 +55,35 @@ def test_pages_are_copied_beside_the_traffic(database_path: Path, monkeypatch: p
         write(database, 2 * THRESHOLD_PAGES)
         assert copied.wait(5)
         assert database_path.stat().st_size > before
+
+
+def test_a_log_that_a_pass_has_nearly_copied_starts_over(database_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = threading.Event()
+    whole = checkpoint.Checkpointer._pass
+
+    def noted(checkpointer: checkpoint.Checkpointer, connection: apsw.Connection) -> None:
+        whole(checkpointer, connection)
+        passed.set()
+
+    monkeypatch.setattr(checkpoint.Checkpointer, "_pass", noted)
+    log = database_path.with_name("onward.db-wal")
+    with closing(Database.open(database_path, checkpoint_pages=100)) as database:
+        with database.transaction_sync() as writer:
+            writer.execute("CREATE TABLE filler (x)")
+        write_until(database, log, pages=95)
+        with closing(apsw.Connection(str(database_path))) as slow:
+            slow.execute("BEGIN")
+            slow.execute("SELECT count(*) FROM filler").fetchall()  # the pass can't go beyond what this one sees
+            write_until(database, log, pages=100)
+            assert passed.wait(5)
+        before = log.stat().st_size
+        write(database, 30)
+        assert log.stat().st_size < before + 10 * FRAME_BYTES
+
+
+def write_until(database: Database, log: Path, *, pages: int) -> None:
+    while log.stat().st_size < pages * FRAME_BYTES:
+        write(database, 1)
 
 
 def test_a_reader_of_another_program_that_stays_costs_no_commit(database_path: Path) -> None:
@@ -74,7 +103,7 @@ def test_a_checkpoint_that_the_disk_refuses_fails_no_commit(
         def wal_checkpoint(self, mode: int) -> None:
             raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
 
-    assert checkpoint.checkpoint(Refused()) is False  # type: ignore[arg-type]
+    assert checkpoint.checkpoint(Refused()) is None  # type: ignore[arg-type]
     assert "Copying the write-ahead log into the file" in caplog.text
 
 
