@@ -1,21 +1,24 @@
 """An App is one service: its handlers, its settings, and the one place where its parts are put together."""
 
-import asyncio
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from onward import runtime
 from onward.errors import DeclarationError
 from onward.outgoing import encode
 from onward.pipeline.handlers import Handler, Options, Start, read_handler
-from onward.pipeline.invocation import Middleware
 from onward.policy import Retry
 from onward.ports import Result, Transaction
-from onward.runtime.engine import Engine
 from onward.runtime.resources import Resource, check_resources
-from onward.runtime.service import Service, ServicePlan
 from onward.settings import Settings, resolve
 from onward.topics import Topic
+
+if TYPE_CHECKING:
+    from onward.pipeline.invocation import Middleware
+    from onward.runtime import Engine, Lock, Service, ServicePlan
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 RESERVED_NAMES = ("transactional",)
@@ -57,7 +60,7 @@ class App:
         self._broker = broker
         self._store = store
         self._engine: Engine | None = None
-        self._opening = asyncio.Lock()
+        self._opening: Lock | None = None
 
     @property
     def settings(self) -> Settings:
@@ -108,7 +111,7 @@ class App:
     @property
     def plan(self) -> ServicePlan:
         """What the service is, for whoever runs it."""
-        return ServicePlan(
+        return runtime.ServicePlan(
             name=self.name,
             handlers=tuple(self.handlers),
             topics=self.topics,
@@ -158,7 +161,7 @@ class App:
                 await self.close()
             return
         engine = await self._opened()  # what was published before, in a store of this process alone, stays seen
-        service = Service(self.plan, self.settings, open_engine=lambda _name, _settings: engine)
+        service = runtime.Service(self.plan, self.settings, open_engine=lambda _name, _settings: engine)
         try:
             await service.start()
             yield service
@@ -176,9 +179,10 @@ class App:
 
     async def _opened(self) -> Engine:
         if self._engine is None:
+            self._opening = self._opening or runtime.Lock()
             async with self._opening:
                 if self._engine is None:
-                    engine = Engine.open(self.name, self.settings)
+                    engine = runtime.Engine.open(self.name, self.settings)
                     try:
                         await engine.broker.open(self.plan.all_topics())
                         await engine.prepare(self.plan.entry())

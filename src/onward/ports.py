@@ -16,12 +16,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from onward.events import Envelope
-from onward.ledger import Position
-from onward.topics import Topic
-
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from onward.events import Envelope
+    from onward.ledger import Position
+    from onward.topics import Topic
 
 Record = tuple[Any, ...]
 

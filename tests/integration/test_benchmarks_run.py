@@ -33,7 +33,7 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("publish", {"hand-written loop", "onward"}),
         ("latency", {"hand-written loop", "onward"}),
         ("waiting", {"onward"}),
-        ("startup", {"import onward", "onward --help"}),
+        ("startup", {"import onward", "onward --help", "a first event"}),
         ("backlog", {"onward"}),
     ],
 )

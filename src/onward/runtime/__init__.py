@@ -1,0 +1,27 @@
+"""What runs a service, loaded when it is first asked for: a process that only declares an App waits for none of it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import Lock as Lock
+
+    from onward.runtime.engine import Engine as Engine
+    from onward.runtime.service import Service as Service
+    from onward.runtime.service import ServicePlan as ServicePlan
+
+_HOMES = {
+    "Engine": "onward.runtime.engine",
+    "Lock": "asyncio",  # half of what importing onward would take
+    "Service": "onward.runtime.service",
+    "ServicePlan": "onward.runtime.service",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return found
