@@ -1,8 +1,8 @@
 """Services for the supervisor's tests: what an event asks for is done to the process that handles it."""
 
+import asyncio
 import os
 import time
-from asyncio import sleep
 from pathlib import Path
 
 from onward import App, Event, Retry, Transaction
@@ -47,8 +47,10 @@ async def _do(deed: str) -> None:
     match deed:
         case "block":
             time.sleep(30)  # noqa: ASYNC251 - blocking the loop is the deed
+        case "hold":
+            await asyncio.Event().wait()
         case "wait":
-            await sleep(0.5)
+            await asyncio.sleep(0.5)
         case "exit":
             raise SystemExit
         case "interrupt":

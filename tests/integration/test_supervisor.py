@@ -63,9 +63,12 @@ async def publish(*events: Asked) -> None:
 
 
 @asynccontextmanager
-async def running(*services: str, drain_s: float = 10.0, hang_s: float = 10.0) -> AsyncIterator[Supervisor]:
+async def running(
+    *services: str, drain_s: float = 10.0, hang_s: float = 10.0, hold_s: float = 10.0
+) -> AsyncIterator[Supervisor]:
     """Supervised services of the test's module, all ready."""
-    supervisor = Supervisor([(each, f"{MODULE}:{each}") for each in services], drain_s=drain_s, hang_s=hang_s)
+    targets = [(each, f"{MODULE}:{each}") for each in services]
+    supervisor = Supervisor(targets, drain_s=drain_s, hang_s=hang_s, hold_s=hold_s)
     await supervisor.start()
     try:
         await until(lambda: all(each.state == "running" for each in supervisor.states()), "services are ready")
@@ -108,6 +111,22 @@ def test_a_blocked_event_loop_is_not_ready_within_2_s_and_replaced_within_its_li
                 assert state(supervisor, "troubled").restarts == 1
             finally:
                 health.stop()
+
+    asyncio.run(scenario())
+
+
+def test_an_open_transaction_is_not_ready_and_its_process_replaced_within_its_limit(
+    store: Path, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with running("troubled", hold_s=4.0) as supervisor:
+            (pid,) = state(supervisor, "troubled").pids
+            await publish(Asked(key="a", n=1, deed="hold", once=str(tmp_path / "held")))
+            reason = "a transaction has held the write lock"
+            await until(lambda: reason in str(state(supervisor, "troubled").reasons), "it is not ready, and says why")
+            assert state(supervisor, "troubled").pids == (pid,)
+            await until(lambda: effects(store, "troubled") == [1], "the event is handled by another process")
+            assert state(supervisor, "troubled").restarts == 1
 
     asyncio.run(scenario())
 

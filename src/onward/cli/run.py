@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 from onward.cli.targets import load
 from onward.errors import DeclarationError, DeliveryError, MissingExtraError
 from onward.runtime.health import HealthServer
-from onward.runtime.supervisor import HANG_S, MOST_WORKERS, Supervisor
+from onward.runtime.supervisor import HANG_S, HOLD_S, MOST_WORKERS, Supervisor
 from onward.telemetry.logs import set_up_logs
 
 Watch = Callable[[], AsyncIterator[set[Any]]]
@@ -62,6 +63,13 @@ Watch = Callable[[], AsyncIterator[set[Any]]]
     show_default=True,
     help="Silence after which a process is replaced, in seconds.",
 )
+@click.option(
+    "--hold-s",
+    type=click.FloatRange(1.0),
+    default=HOLD_S,
+    show_default=True,
+    help="Seconds a transaction may stay open before its process is replaced.",
+)
 @click.option("--reload", is_flag=True, help="Start again when a file below this folder changes; for development.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
 def run(
@@ -70,6 +78,7 @@ def run(
     health_port: int,
     drain_s: float,
     hang_s: float,
+    hold_s: float,
     reload: bool,
     as_json: bool,
 ) -> None:
@@ -78,19 +87,14 @@ def run(
         _watcher()
     named = [(load(target).name, target) for target in targets]
     _refuse_twins(named)
-    sys.exit(asyncio.run(_run(named, workers, health_port, drain_s, hang_s, reload, as_json)))
+    watched = partial(Supervisor, named, workers=workers, drain_s=drain_s, hang_s=hang_s, hold_s=hold_s)
+    sys.exit(asyncio.run(_run(watched, [name for name, _ in named], health_port, drain_s, reload, as_json)))
 
 
 async def _run(
-    named: list[tuple[str, str]],
-    workers: int,
-    health_port: int,
-    drain_s: float,
-    hang_s: float,
-    reload: bool,
-    as_json: bool,
+    watched: Callable[[], Supervisor], names: list[str], health_port: int, drain_s: float, reload: bool, as_json: bool
 ) -> int:
-    supervisor = Supervisor(named, workers=workers, drain_s=drain_s, hang_s=hang_s)
+    supervisor = watched()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -99,7 +103,6 @@ async def _run(
     reloading = asyncio.create_task(_reload(supervisor)) if reload else None
     try:
         await supervisor.start()
-        names = [name for name, _ in named]
         _tell(
             as_json,
             {"running": names, "health": health.address},

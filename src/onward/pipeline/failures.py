@@ -102,7 +102,8 @@ def died_letter(
         error=f"ProcessDied: the process ended {attempts} times while it handled this event",
         detail=(
             f"Topic {claim.topic!r}, partition {claim.partition}, offset {offset}: no exception was seen; the process"
-            " was killed (out of memory, a crash in native code, a signal) or exited inside the handler."
+            " was killed (out of memory, a crash in native code, a signal, or its supervisor, because the handler hung"
+            " or kept its transaction open) or exited inside the handler."
         ),
         fingerprint="process-died",
         attempts=attempts,

@@ -10,7 +10,7 @@ from typing import Any
 
 from onward.runtime.totals import total
 
-STALE_S = 1.5  # no beat for so long is not ready
+STALE_S = 1.5  # no beat for so long, or a transaction open for so long, is not ready
 STALLED_S = 60.0  # lag that grows for so long while nothing is handled is not ready
 RATE_BEATS = 20  # the rate is taken over so many beats
 
@@ -29,6 +29,7 @@ class Child:
     writer: asyncio.StreamWriter | None = None
     beat_at: float = 0.0
     beaten: bool = False  # by the process that is there now
+    writing_since: float | None = None  # when its open transaction began
     ever_ready: bool = False
     unready: list[str] = field(default_factory=lambda: ["starting"])
     snapshot: Mapping[str, Any] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Child:
             return
         self.beat_at, self.beaten, self.refusal = now, True, ""
         self.snapshot = message["snapshot"]
+        self.writing_since = message.get("writing_since")
         if "drained" in message:
             return
         self.unready = list(message["unready"])
@@ -80,9 +82,14 @@ class Child:
         """The process has ended."""
         self.before, self.snapshot = self.counts, {}
         self.process, self.writer, self.last_code, self.beaten = None, None, code, False
+        self.writing_since = None
         self.unready = ["starting"]
         self._handled.clear()
         self._stall = (0.0, -1, 0)
+
+    def writing_s(self, now: float) -> float:
+        """How long its transaction has been open; 0 when none is."""
+        return 0.0 if self.writing_since is None else now - self.writing_since
 
     def reasons(self, now: float) -> list[str]:
         """Why this slot does not work now; empty when it does, or is meant to be stopped."""
@@ -94,6 +101,8 @@ class Child:
         silent_s = now - self.beat_at
         if self.beaten and silent_s > STALE_S:
             return [f"its event loop has not turned for {silent_s:.1f} s"]
+        if self.writing_s(now) > STALE_S:
+            return [*self.unready, f"a transaction has held the write lock for {self.writing_s(now):.1f} s"]
         since, _, lag = self._stall
         if self.beaten and now - since >= STALLED_S and self.lag > lag:
             return [*self.unready, f"nothing was handled for {now - since:.0f} s and {self.lag:,} events wait"]

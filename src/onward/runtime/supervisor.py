@@ -24,6 +24,7 @@ logger = logging.getLogger("onward.supervisor")
 
 STARTING_S = 60.0  # a child that has not beaten by then counts as hung
 HANG_S = 10.0
+HOLD_S = 20.0  # less than the 30 s that other processes wait for their turn to write: they go on without an error
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
@@ -53,15 +54,25 @@ class ServiceState:
     lags: dict[str, int] = field(default_factory=dict)  # by topic
 
 
+class _Stuck(Exception):
+    """A process that can't go on by itself; says why."""
+
+
 class Supervisor:
     """Runs services as child processes. Call `start`, then `stop_all` at the end; ends only its own children.
 
-    A child that has not beaten for `hang_s` seconds is killed and replaced, and that counts as an unclean start: an
-    event that hangs for ever must not be tried for ever.
+    A child that has not beaten for `hang_s` seconds, or has a transaction open for longer than `hold_s`, is killed and
+    replaced, and that counts as an unclean start: an event that hangs for ever must not be tried for ever.
     """
 
     def __init__(
-        self, targets: Sequence[tuple[str, str]], *, workers: int = 1, drain_s: float = 25.0, hang_s: float = HANG_S
+        self,
+        targets: Sequence[tuple[str, str]],
+        *,
+        workers: int = 1,
+        drain_s: float = 25.0,
+        hang_s: float = HANG_S,
+        hold_s: float = HOLD_S,
     ) -> None:
         """`targets` are (service name, "module:attribute")."""
         if not 1 <= workers <= MOST_WORKERS:
@@ -70,6 +81,7 @@ class Supervisor:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drain_s = drain_s
         self._hang_s = hang_s
+        self._hold_s = hold_s
         self._waiting: dict[str, dict[str, int]] = {}  # by service and topic, as the file has it
         self._looking: asyncio.Task[None] | None = None
 
@@ -167,8 +179,8 @@ class Supervisor:
             writer.write(b"drain\n")
         try:
             await self._listen(child, reader)
-        except TimeoutError:
-            logger.error("service %s, process %d, hangs: it is killed and replaced", child.name, process.pid)
+        except _Stuck as why:
+            logger.error("service %s, process %d, %s: it is killed and replaced", child.name, process.pid, why)
             _kill(process)
         except (ValueError, KeyError) as error:
             logger.error("service %s, process %d, speaks nonsense: %r", child.name, process.pid, error)
@@ -180,16 +192,22 @@ class Supervisor:
         return code
 
     async def _listen(self, child: Child, reader: asyncio.StreamReader) -> None:
-        """Take in reports until the process closes its end. Raises TimeoutError when it is silent for too long."""
+        """Take in reports until the process closes its end. Raises _Stuck when silent, or writing, for too long."""
         while True:
-            async with asyncio.timeout(self._hang_s if child.beaten else STARTING_S):
-                try:
+            try:
+                async with asyncio.timeout(self._hang_s if child.beaten else STARTING_S):
                     line = await reader.readline()
-                except ConnectionError:
-                    return
+            except TimeoutError as error:
+                raise _Stuck("hangs") from error
+            except ConnectionError:
+                return
             if not line:
                 return
-            child.heard(json.loads(line), monotonic())
+            now = monotonic()
+            child.heard(json.loads(line), now)
+            held_s = child.writing_s(now)
+            if held_s > self._hold_s:
+                raise _Stuck(f"has held the write lock for {held_s:.1f} s in one transaction")
 
     async def _reaped(self, process: asyncio.subprocess.Process) -> int:
         """Wait for a process whose socket is closed; one that lingers is killed."""

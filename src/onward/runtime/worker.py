@@ -1,6 +1,7 @@
 """One service in a child process: it works until its parent says drain, a signal comes, or the parent is gone.
 
-It tells its parent over a socket, in JSON lines, that its event loop turns. The parent tells it one word: drain.
+It tells its parent over a socket, in JSON lines, that its event loop turns, and since when it holds the write lock.
+The parent tells it one word: drain.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NoReturn
 from onward.errors import InfrastructureError, OnwardError
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import Settings
+from onward.sqlite.database import writing_since
 
 logger = logging.getLogger("onward.worker")
 
@@ -127,7 +129,8 @@ async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncItera
                 snapshot = service.snapshot()
             except InfrastructureError:  # the file can't be read, or is closed already, and the loop turns all the same
                 snapshot = service.meter.snapshot()
-            _say(writer, {"unready": service.unready(), "snapshot": snapshot, "database": database})
+            said = {"unready": service.unready(), "snapshot": snapshot, "database": database}
+            _say(writer, {**said, "writing_since": writing_since()})
             await asyncio.sleep(BEAT_S)
 
     task = asyncio.create_task(beat())

@@ -22,6 +22,13 @@ from onward.sqlite.fork import ForkedConnection, disown_on_fork, forked, outlive
 from onward.sqlite.schema import Migration, migrations
 from onward.sqlite.turn import Holder, WriteTurn
 
+_writing_since: dict[int, float] = {}
+
+
+def writing_since() -> float | None:
+    """Since when, by `time.monotonic`, this process has a transaction open on any file. From any thread."""
+    return min(list(_writing_since.values()), default=None)
+
 
 class Database:
     """One file, its two connections, and transactions in fair turns with every other process on it.
@@ -139,6 +146,7 @@ class Database:
         except apsw.Error as error:
             self._end()
             raise translate(error, f"Beginning a transaction on {self.path}") from error
+        _writing_since[id(self)] = time.monotonic()
 
     def commit(self) -> None:
         """Makes the transaction durable, ends it, and runs `after_commit`.
@@ -260,6 +268,7 @@ class Database:
             raise translate(error, f"Beginning a transaction on {self.path}") from error
         finally:
             self.writer.set_busy_timeout(0)
+        _writing_since[id(self)] = time.monotonic()
 
     def _failed_commit(self, error: apsw.Error) -> StoreError:
         if isinstance(error, apsw.SQLError) and not self.writer.in_transaction:
@@ -275,6 +284,7 @@ class Database:
 
     def _end(self) -> None:
         self._owner = None
+        _writing_since.pop(id(self), None)
         if self._turn is not None:
             self._turn.give_back()
         if self._line.locked():
@@ -286,6 +296,7 @@ class Database:
     def disown(self) -> None:
         """Makes every use in a forked child an error, and none of it harm the parent's locks."""
         self._refusal = forked(self.path)
+        _writing_since.pop(id(self), None)
         outlive_interpreter(self.writer, self.reader)
         self.writer = self.reader = cast(apsw.Connection, ForkedConnection(self.path))
         if self._turn is not None:

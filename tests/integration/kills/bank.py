@@ -77,6 +77,16 @@ async def settle(paid: Paid, ctx: Context) -> None:
     started.with_suffix(f".wrote.{os.getpid()}").touch()
 
 
+endless = App("endless", schema=TABLES)
+
+
+@endless.on(Paid, retry=Retry(max_attempts=3))
+async def hold(paid: Paid, tx: Transaction) -> None:
+    await tx.execute(INSERT, handler="hold", key=paid.account, n=paid.n)
+    if paid.n == 37:
+        await asyncio.Event().wait()
+
+
 fragile = App("fragile", schema=TABLES)
 
 

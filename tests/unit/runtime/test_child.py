@@ -30,6 +30,16 @@ def test_silence_for_more_than_one_and_a_half_seconds_is_not_ready() -> None:
     assert slot.reasons(11.75) == ["its event loop has not turned for 1.8 s"]
 
 
+def test_a_transaction_open_for_more_than_one_and_a_half_seconds_is_not_ready() -> None:
+    slot = child()
+    slot.heard({**beat(), "writing_since": 10.0}, 11.4)
+    assert slot.reasons(11.4) == []
+    slot.heard({**beat(), "writing_since": 10.0}, 11.75)
+    assert slot.reasons(11.75) == ["a transaction has held the write lock for 1.8 s"]
+    slot.heard({**beat(), "writing_since": 11.9}, 12.0)
+    assert slot.reasons(12.0) == []
+
+
 def test_what_the_process_says_of_itself_is_a_reason() -> None:
     slot = child()
     slot.heard(beat(unready=("the disk is full",)), 10.0)

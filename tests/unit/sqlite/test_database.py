@@ -1,12 +1,13 @@
 import asyncio
-from contextlib import suppress
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 import pytest
 
 from onward.errors import StoreClosedError, StoreError, TransactionError
-from onward.sqlite.database import Database
+from onward.sqlite.database import Database, writing_since
 from tests.unit.sqlite.places import add, opened, places
 
 
@@ -166,6 +167,46 @@ def test_after_commit_runs_once_per_commit_and_sees_the_turn_given_back(database
 
     with opened(database_path) as first, opened(database_path) as second:
         assert asyncio.run(write(first, second)) == [True]
+
+
+def test_a_process_knows_since_when_it_writes_however_the_transaction_ends(database_path: Path) -> None:
+    async def write(database: Database, how: str) -> None:
+        before = time.monotonic()
+        await database.begin()
+        since = writing_since()
+        assert since is not None
+        assert before <= since <= time.monotonic()
+        if how == "commit":
+            database.commit()
+        elif how == "rollback":
+            database.rollback()
+        else:
+            database.close()
+
+    for how in ("commit", "rollback", "close"):
+        with opened(database_path) as database:
+            asyncio.run(write(database, how))
+            assert writing_since() is None
+    with opened(database_path) as database:
+        with database.transaction_sync():
+            assert writing_since() is not None
+        assert writing_since() is None
+
+
+def test_waiting_for_a_program_outside_onward_is_not_writing(database_path: Path) -> None:
+    async def wait(database: Database, stranger: apsw.Connection) -> None:
+        beginning = asyncio.create_task(database.begin())
+        await asyncio.sleep(0)
+        assert database.holder() is not None
+        assert writing_since() is None
+        stranger.execute("ROLLBACK")
+        await beginning
+        assert writing_since() is not None
+        database.rollback()
+
+    with opened(database_path) as database, closing(apsw.Connection(str(database_path))) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        asyncio.run(wait(database, stranger))
 
 
 def test_the_reader_sees_commits_only_and_cannot_write(database_path: Path) -> None:
