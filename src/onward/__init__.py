@@ -6,6 +6,7 @@ from onward.events import Event, assert_compatible, check_compatibility, event, 
 from onward.pipeline.context import Context
 from onward.policy import Retry
 from onward.ports import Result, SyncTransaction, Transaction
+from onward.telemetry.tracing import Tracing
 from onward.topics import Retention, Topic
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Retry",
     "SyncTransaction",
     "Topic",
+    "Tracing",
     "Transaction",
     "assert_compatible",
     "check_compatibility",

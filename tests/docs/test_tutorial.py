@@ -1,5 +1,7 @@
 """The tutorial's code runs in an empty folder; the tests that documents name exist, and links lead somewhere."""
 
+import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -64,6 +66,27 @@ def test_every_error_is_documented_and_every_documented_error_exists() -> None:
 def test_every_public_name_is_in_the_reference_and_every_name_there_is_public() -> None:
     rows = re.findall(r"^\| `(\w+)", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(onward.__all__)
+
+
+def test_every_call_in_the_reference_has_the_arguments_that_it_is_shown_with() -> None:
+    owners = {"app.": onward.App, "tx.": onward.Transaction, "ctx.": onward.Context}
+    checked = 0
+    call = re.compile(r"(?:`|await |async with )(app\.|tx\.|ctx\.|)(\w+)\(([^`{]*)\)`")
+    for line, row in re.findall(r"^(\| `(\w+).*)$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE):
+        for owner, name, arguments in call.findall(line):
+            found = getattr(owners[owner] if owner else onward if name == row else getattr(onward, row), name)
+            shown = re.findall(r"(?:^|, )\**(\w+)", arguments)
+            taken = [each for each in inspect.signature(found).parameters if each != "self" and each[0] != "_"]
+            assert shown == taken, f"{owner}{name}"
+            checked += 1
+    assert checked >= 15, "the pattern must find what it looks for"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_imports_from_onward_is_there(page: Path) -> None:
+    for module, names in re.findall(r"^ *from (onward[\w.]*) import ([\w, ]+)$", page.read_text(), re.MULTILINE):
+        found = importlib.import_module(module)
+        assert [name for name in names.split(", ") if name not in getattr(found, "__all__", dir(found))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

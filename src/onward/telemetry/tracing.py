@@ -6,10 +6,11 @@ handler's span is its child, in whichever process that runs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from onward.errors import MissingExtraError
 from onward.events import Envelope
@@ -89,4 +90,4 @@ class Tracing:
         """The context of the current span as extensions; None where there is none."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
-        return json.dumps(carrier).encode() if carrier else None
+        return msgspec.json.encode(carrier) if carrier else None
