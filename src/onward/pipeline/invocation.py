@@ -7,12 +7,12 @@ calls the user's function itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from onward.errors import DeclarationError
 from onward.pipeline.context import Context
@@ -29,7 +29,7 @@ class Bound:
 
     handler: Handler
     call: Callable[[Any, Unit | None, Context | None], Awaitable[Any]]
-    direct: Callable[[Any, Transaction], Generator[Any, Any, Any]] | None
+    direct: Callable[[Any, Transaction], Awaitable[Any]] | None
     wants_context: bool
 
 
@@ -121,27 +121,3 @@ def _wrapped(
         return await layer(event, context, lambda: inner(event, unit, context))
 
     return call
-
-
-class Suspended:
-    """A coroutine that was stepped by hand up to its first suspension, awaited to its end."""
-
-    __slots__ = ("_coroutine", "_yielded")
-
-    def __init__(self, coroutine: Generator[Any, Any, Any], yielded: Any) -> None:
-        self._coroutine = coroutine
-        self._yielded = yielded
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        yielded = self._yielded
-        while True:
-            try:
-                sent = yield yielded
-            except BaseException as error:  # noqa: BLE001 - passed on: a cancellation is the handler's first
-                step, argument = cast("Callable[[Any], Any]", self._coroutine.throw), error
-            else:
-                step, argument = self._coroutine.send, sent
-            try:
-                yielded = step(argument)
-            except StopIteration as stop:
-                return stop.value

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from random import random
 from time import perf_counter
 from typing import Any
@@ -22,11 +21,11 @@ from onward.events import Envelope
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
-from onward.pipeline.invocation import Bound, Suspended, is_cancelled
+from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury, survived
 from onward.policy import Retry
-from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Unit, WireType
+from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Transaction, Unit, WireType
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
@@ -202,7 +201,7 @@ class TransactionalRunner:
         for begin in range(0, total, CHECK_EVERY):
             end = min(begin + CHECK_EVERY, total)
             if bound.direct is not None:
-                await _run_direct(unit, zip(events[begin:end], repeat(bound.direct)))
+                await _run_direct(unit, bound.direct, events[begin:end])
             else:
                 for index in range(begin, end):
                     await self._call(claim, unit, bound, events[index], records[index])
@@ -226,7 +225,7 @@ class TransactionalRunner:
                 event = uniform[1][index] if uniform is not None else route.open(record[2])
                 for bound in route.singles:
                     if bound.direct is not None:
-                        await _run_direct(unit, ((event, bound.direct),))
+                        _publish(unit, await bound.direct(event, unit.tx))
                     else:
                         await self._call(claim, unit, bound, event, record)
                     succeeded[bound.handler.name] += 1
@@ -446,17 +445,11 @@ class TransactionalRunner:
         return 1, None
 
 
-async def _run_direct(unit: Unit, work: Any) -> None:
-    """The innermost loop: step each handler's coroutine by hand; only one that suspends costs an await."""
+async def _run_direct(unit: Unit, function: Callable[[Any, Transaction], Awaitable[Any]], events: list[Any]) -> None:
+    """The innermost loop: nothing between it and the user's function."""
     tx = unit.tx
-    for event, function in work:
-        coroutine = function(event, tx)
-        try:
-            yielded = coroutine.send(None)
-        except StopIteration as stop:
-            returned = stop.value
-        else:
-            returned = await Suspended(coroutine, yielded)
+    for event in events:
+        returned = await function(event, tx)
         if returned is not None:
             _publish(unit, returned)
 

@@ -176,6 +176,33 @@ class TransactionContract:
         assert await bench.effects() == []
 
     @on_store
+    async def test_parameters_go_by_name_whatever_their_order_and_number(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            sql = "SELECT :b, :a, :b"
+            assert (await unit.tx.execute(sql, a=1, b=2)).one() == (2, 1, 2)
+            assert (await unit.tx.execute(sql, b="two", a=None)).one() == ("two", None, "two")
+            assert (await unit.tx.execute("INSERT INTO effect VALUES (:n) RETURNING n", n=3)).rows == [(3,)]
+            for wrong in ({"a": 1}, {}, {"a": 1, "b": object()}):
+                with pytest.raises(TransactionError):
+                    await unit.tx.execute(sql, **wrong)
+            with pytest.raises(TransactionError):
+                await unit.tx.execute("SELECT ?", n=1)
+
+    @on_store
+    async def test_several_statements_at_once_are_refused_whole(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            for several in (
+                "INSERT INTO effect VALUES (1); INSERT INTO effect VALUES (2)",
+                "INSERT INTO effect VALUES (:n); -- and\n COMMIT",
+            ):
+                with pytest.raises(TransactionError):
+                    await unit.tx.execute(several, n=1)
+            await unit.tx.execute("INSERT INTO effect VALUES (:n); -- alone", n=3)
+            assert (await unit.tx.execute("SELECT n FROM effect")).rows == [(3,)]
+
+    @on_store
     async def test_plain_functions_have_the_same_transaction(self, bench: StoreBench) -> None:
         await bench.claimed()
         async with bench.store.unit() as unit:
