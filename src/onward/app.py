@@ -137,7 +137,7 @@ class App:
         engine = await self._opened()
         async with engine.store.unit() as unit:
             yield unit.tx
-            unit.commit(None, None)
+            await unit.commit(None, None)
 
     async def read(self, sql: str, /, **params: object) -> Result:
         """Run one SELECT on what is committed in the service's store; it waits for no writer and delays none.

@@ -329,26 +329,26 @@ class Unit(Protocol):
         """What was published so far, to be added to; shortened by `undo`."""
         ...
 
-    def mark(self) -> None:
+    async def mark(self) -> None:
         """Open a savepoint; marks nest, at most 3 deep."""
         ...
 
-    def undo(self) -> None:
+    async def undo(self) -> None:
         """Take back everything since the innermost mark, outputs too, and close it."""
         ...
 
-    def keep(self) -> None:
+    async def keep(self) -> None:
         """Close the innermost mark, keeping what happened since.
 
         Raises TransactionError if a statement failed inside and was caught without a savepoint.
         """
         ...
 
-    def retrying(self, claim: Claim) -> list[Retried]:
+    async def retrying(self, claim: Claim) -> list[Retried]:
         """Dead letters of this account that someone asked to run again, oldest first, at most 100."""
         ...
 
-    def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
+    async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         """Write outputs and account and commit, comparing the claim's token and revision.
 
         Raises ClaimLostError (nothing stored), TransactionError, InfrastructureError. Advances `claim` in place

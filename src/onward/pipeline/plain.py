@@ -148,7 +148,7 @@ class PlainRunner:
                 outputs = await self._call(event, context)
                 reach("plain.handled")
                 if own.unit is not None:
-                    self._settle_own(own, window, record[0], outputs)
+                    await self._settle_own(own, window, record[0], outputs)
                     return None
             finally:
                 await own.close()
@@ -167,12 +167,12 @@ class PlainRunner:
         returned = await self._bound.call(event, None, context)
         return [] if returned is None else [encode(each) for each in flatten(returned)]
 
-    def _settle_own(self, own: OwnTransaction, window: Window, offset: int, outputs: list[Outgoing]) -> None:
+    async def _settle_own(self, own: OwnTransaction, window: Window, offset: int, outputs: list[Outgoing]) -> None:
         """The handler's own transaction: its effects, its events and the mark of this one event."""
         assert own.unit is not None
         results = Results([offset], outputs=[*own.unit.outputs, *outputs])
         results.succeeded[self._name] = 1
-        own.unit.commit(window.claim, window.settlement(results))
+        await own.unit.commit(window.claim, window.settlement(results))
         window.done([offset])
         self._meter.handled(results.succeeded)
         self._meter.published(len(results.outputs))
@@ -218,7 +218,7 @@ class PlainRunner:
                 return
             async with self._store.unit() as unit:
                 reach("plain.writing")
-                unit.commit(window.claim, window.settlement(results))
+                await unit.commit(window.claim, window.settlement(results))
             window.done(results.finished)
         self._meter.handled(results.succeeded)
         self._meter.published(len(results.outputs))
@@ -245,11 +245,11 @@ class PlainRunner:
         """Run dead letters again; each is dead before it runs: one that ends the process is not tried for ever."""
         window = self._windows[claim.partition]
         async with window.settling, self._store.unit() as unit:
-            letters = unit.retrying(claim)
+            letters = await unit.retrying(claim)
             if not letters:
                 return 0
             began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
-            unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
+            await unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
         for retried in letters:
             await self._revive_one(window, retried)
         return len(letters)
@@ -270,7 +270,7 @@ class PlainRunner:
                     revived=[retried.id],
                     clears_unclean=False,
                 )
-                unit.commit(window.claim, settlement)
+                await unit.commit(window.claim, settlement)
             finally:
                 await own.close()
         except NOBODYS_ATTEMPT:

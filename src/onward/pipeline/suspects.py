@@ -62,6 +62,6 @@ async def mark_or_bury(
             clears_unclean=False,
         )
     async with store.unit() as unit:
-        unit.commit(claim, settlement)
+        await unit.commit(claim, settlement)
     reach("suspect.marked")
     return not settlement.dead

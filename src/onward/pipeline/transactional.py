@@ -121,11 +121,11 @@ class TransactionalRunner:
         Each is set back to dead before it runs: one that ends the process is not tried for ever.
         """
         async with self._store.unit() as unit:
-            letters = unit.retrying(claim)
+            letters = await unit.retrying(claim)
             if not letters:
                 return 0
             began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
-            unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
+            await unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
         for retried in letters:
             await self._revive_one(claim, retried)
         return len(letters)
@@ -157,7 +157,7 @@ class TransactionalRunner:
                     revived=[retried.id],
                     clears_unclean=False,
                 )
-                unit.commit(claim, settlement)
+                await unit.commit(claim, settlement)
         except NOBODYS_ATTEMPT:
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -187,7 +187,7 @@ class TransactionalRunner:
             reach("batch.handled")
             end = records[done - 1][0] + 1
             settlement = Settlement(claim.position.finish_through(end), succeeded, skipped, outputs=unit.outputs)
-            unit.commit(claim, settlement)
+            await unit.commit(claim, settlement)
         reach("batch.committed")
         self._meter.handled(succeeded)
         self._meter.published(len(settlement.outputs))
@@ -271,13 +271,13 @@ class TransactionalRunner:
                 if earlier < stop:
                     cut = earlier
                     continue  # leaving the block rolls back; the shorter run can't fail there again
-                self._settle_carefully(claim, unit, records, stop, found, again)
+                await self._settle_carefully(claim, unit, records, stop, found, again)
             self._report(found, again)
             next_offset = records[stop][0] if stop < len(records) else None
             waits = [failure.after_s for failure in again if failure.offset == next_offset]
             return stop, max(waits, default=None)
 
-    def _settle_carefully(
+    async def _settle_carefully(
         self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
     ) -> None:
         position = claim.position.finish_through(records[stop - 1][0] + 1) if stop else claim.position
@@ -294,7 +294,7 @@ class TransactionalRunner:
             outputs=unit.outputs,
         )
         reach("careful.handled")
-        unit.commit(claim, settlement)
+        await unit.commit(claim, settlement)
         reach("careful.committed")
         self._meter.published(len(settlement.outputs))
 
@@ -306,15 +306,15 @@ class TransactionalRunner:
         for index, record in enumerate(records):
             if index and perf_counter() > deadline:
                 return index
-            unit.mark()
+            await unit.mark()
             one = _Careful()
             try:
                 await self._event(claim, unit, record, one)
             except _Again as stop:
-                unit.undo()
+                await unit.undo()
                 again.append(stop.failure)
                 return index
-            unit.keep()
+            await unit.keep()
             found.succeeded.update(one.succeeded)
             found.skipped += one.skipped
             found.failures += one.failures
@@ -335,16 +335,16 @@ class TransactionalRunner:
         for bound in route.singles:
             if claim.joined.get(bound.handler.name, 0) > record[0]:
                 continue
-            unit.mark()
+            await unit.mark()
             try:
                 await self._call(claim, unit, bound, event, record)
-                unit.keep()
+                await unit.keep()
             except NOBODYS_ATTEMPT:
                 raise
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled():
                     raise
-                unit.undo()
+                await unit.undo()
                 self._judged(error, claim, record, bound, found)
             else:
                 found.succeeded[bound.handler.name] += 1
@@ -401,15 +401,15 @@ class TransactionalRunner:
         """Run a list handler; without those it names, or in halves, until each failure stands alone."""
         if not items:
             return
-        unit.mark()
+        await unit.mark()
         try:
             context = self._list_context(bound, claim, items[0][0])
             _publish(unit, await bound.call([event for _, event in items], unit, context))
-            unit.keep()
+            await unit.keep()
         except NOBODYS_ATTEMPT:
             raise
         except BatchFailed as error:
-            unit.undo()
+            await unit.undo()
             named = {index: cause for index, cause in error.failures.items() if 0 <= index < len(items)}
             if not named:
                 named = dict.fromkeys(range(len(items)), error)
@@ -419,7 +419,7 @@ class TransactionalRunner:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
-            unit.undo()
+            await unit.undo()
             if len(items) == 1:
                 failed[items[0][0][0]] = error
                 return

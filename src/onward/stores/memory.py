@@ -270,7 +270,7 @@ class MemoryUnit(SqliteUnit):
         super().__init__(database, statements, store.stage_outputs, store.forget)
         self._store = store
 
-    def retrying(self, claim: Claim) -> list[Retried]:
+    async def retrying(self, claim: Claim) -> list[Retried]:
         asked = [
             Retried(each.id, each.letter)
             for each in self._store.letters

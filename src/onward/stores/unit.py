@@ -80,11 +80,11 @@ class SqliteUnit:
             self._forget()
             self._database.rollback()
 
-    def mark(self) -> None:
+    async def mark(self) -> None:
         self._marks.append(len(self.outputs))
         self._savepoint(f"SAVEPOINT onward_{len(self._marks)}")
 
-    def undo(self) -> None:
+    async def undo(self) -> None:
         name = f"onward_{len(self._marks)}"
         del self.outputs[self._marks.pop() :]
         self._statements.failed = None
@@ -92,7 +92,7 @@ class SqliteUnit:
         self._savepoint(f"ROLLBACK TO {name}")
         self._savepoint(f"RELEASE {name}")
 
-    def keep(self) -> None:
+    async def keep(self) -> None:
         self._refuse_failed()
         self._savepoint(f"RELEASE onward_{len(self._marks)}")
         self._marks.pop()
@@ -103,11 +103,11 @@ class SqliteUnit:
         except apsw.Error as error:
             raise translate(error, "Keeping apart what each event did") from error
 
-    def retrying(self, claim: Claim) -> list[Retried]:
+    async def retrying(self, claim: Claim) -> list[Retried]:
         rows = fetch(self._database.writer, _RETRYING, (claim.subscription, claim.partition))
         return [_retried(claim, row) for row in rows]
 
-    def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
+    async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         self._refuse_failed()
         self._statements.open = False
         outputs = settlement.outputs if settlement is not None else self.outputs

@@ -121,7 +121,7 @@ class AccountContract:
         claim = await bench.claim_again(claim.subscription)
         mark = Settlement(claim.position, attempts={(0, ""): FAILED}, suspect_until=9, clears_unclean=False)
         async with bench.store.unit() as unit:
-            unit.commit(claim, mark)
+            await unit.commit(claim, mark)
         assert (claim.unclean, claim.suspect_until) == (1, 9)
         again = await bench.claim_again(claim.subscription)
         assert (again.unclean, again.suspect_until, again.attempts) == (2, 9, {(0, ""): FAILED})
@@ -130,11 +130,11 @@ class AccountContract:
     async def test_attempts_outlive_their_claim_until_they_are_forgotten(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.commit(claim, Settlement(claim.position, attempts={(0, "pay"): FAILED, (1, "pay"): FAILED}))
+            await unit.commit(claim, Settlement(claim.position, attempts={(0, "pay"): FAILED, (1, "pay"): FAILED}))
         claim = await bench.claim_again(claim.subscription)
         assert claim.attempts == {(0, "pay"): FAILED, (1, "pay"): FAILED}
         async with bench.store.unit() as unit:
-            unit.commit(claim, _done(claim, 1, forget=[(0, "pay")]))
+            await unit.commit(claim, _done(claim, 1, forget=[(0, "pay")]))
         assert claim.attempts == {(1, "pay"): FAILED}
         assert (await bench.claim_again(claim.subscription)).attempts == {(1, "pay"): FAILED}
 
@@ -142,7 +142,7 @@ class AccountContract:
     async def test_offsets_done_beyond_a_gap_are_remembered(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.commit(claim, Settlement(claim.position.finish([0, 2, 3, 7])))
+            await unit.commit(claim, Settlement(claim.position.finish([0, 2, 3, 7])))
         position = (await bench.claim_again(claim.subscription)).position
         assert [offset for offset in range(10) if position.done(offset)] == [0, 2, 3, 7]
 
@@ -159,7 +159,7 @@ class AccountContract:
         async with bench.store.unit() as unit:
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
             unit.outputs.append(event())
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1]
         assert bench.published() == 1
         await _effect(bench, claim, 2, _done(claim, 1))
@@ -183,7 +183,7 @@ async def _effect(bench: StoreBench, claim: Claim, number: int, settlement: Sett
         await unit.tx.execute("INSERT INTO effect VALUES (:n)", n=number)
         unit.outputs.append(event())
         settlement.outputs = unit.outputs
-        unit.commit(claim, settlement)
+        await unit.commit(claim, settlement)
 
 
 async def _nothing_happened(bench: StoreBench, claim: Claim) -> None:

@@ -19,7 +19,7 @@ class DeadLetterContract:
         await _bury(bench, claim, letter)
         assert await bench.inspection.retry_dead_letters() == 1
         async with bench.store.unit() as unit:
-            (retried,) = unit.retrying(claim)
+            (retried,) = await unit.retrying(claim)
         assert retried.letter == letter
 
     @on_store
@@ -28,7 +28,7 @@ class DeadLetterContract:
         await _bury(bench, claim, _letter(0, value=None))
         await bench.inspection.retry_dead_letters()
         async with bench.store.unit() as unit:
-            assert [retried.letter.value for retried in unit.retrying(claim)] == [None]
+            assert [retried.letter.value for retried in await unit.retrying(claim)] == [None]
 
     @on_store
     async def test_dead_letters_are_counted_by_handler(self, bench: StoreBench) -> None:
@@ -41,7 +41,7 @@ class DeadLetterContract:
         claim = await bench.claimed()
         await _bury(bench, claim, _letter(0))
         async with bench.store.unit() as unit:
-            assert unit.retrying(claim) == []
+            assert await unit.retrying(claim) == []
 
     @on_store
     async def test_letters_to_retry_come_oldest_first_and_of_their_partition_alone(self, bench: StoreBench) -> None:
@@ -51,8 +51,8 @@ class DeadLetterContract:
         await _bury(bench, other, _letter(2, partition=1))
         await bench.inspection.retry_dead_letters()
         async with bench.store.unit() as unit:
-            assert [retried.letter.offset for retried in unit.retrying(claim)] == [1, 3, 4]
-            assert [retried.letter.offset for retried in unit.retrying(other)] == [2]
+            assert [retried.letter.offset for retried in await unit.retrying(claim)] == [1, 3, 4]
+            assert [retried.letter.offset for retried in await unit.retrying(other)] == [2]
 
     @on_store
     async def test_a_letter_that_succeeded_is_dead_no_more(self, bench: StoreBench) -> None:
@@ -60,12 +60,12 @@ class DeadLetterContract:
         await _bury(bench, claim, _letter(0))
         await bench.inspection.retry_dead_letters()
         async with bench.store.unit() as unit:
-            (retried,) = unit.retrying(claim)
-            unit.commit(claim, Settlement(claim.position, {"pay": 1}, revived=[retried.id]))
+            (retried,) = await unit.retrying(claim)
+            await unit.commit(claim, Settlement(claim.position, {"pay": 1}, revived=[retried.id]))
         assert dict(bench.inspection.tallies(claim.subscription)) == {"pay": (1, 0, 0)}
         assert await bench.inspection.retry_dead_letters() == 0
         async with bench.store.unit() as unit:
-            assert unit.retrying(claim) == []
+            assert await unit.retrying(claim) == []
 
     @on_store
     async def test_a_letter_that_failed_again_is_dead_again_with_its_new_error(self, bench: StoreBench) -> None:
@@ -73,13 +73,13 @@ class DeadLetterContract:
         await _bury(bench, claim, _letter(0))
         await bench.inspection.retry_dead_letters()
         async with bench.store.unit() as unit:
-            (retried,) = unit.retrying(claim)
-            unit.commit(claim, Settlement(claim.position, still_dead=[(retried.id, "KeyError: new", "trace")]))
+            (retried,) = await unit.retrying(claim)
+            await unit.commit(claim, Settlement(claim.position, still_dead=[(retried.id, "KeyError: new", "trace")]))
         async with bench.store.unit() as unit:
-            assert unit.retrying(claim) == []
+            assert await unit.retrying(claim) == []
         assert await bench.inspection.retry_dead_letters() == 1
         async with bench.store.unit() as unit:
-            (again,) = unit.retrying(claim)
+            (again,) = await unit.retrying(claim)
         assert (again.letter.error, again.letter.detail, again.letter.attempts) == ("KeyError: new", "trace", 6)
 
 
@@ -103,4 +103,4 @@ def _letter(offset: int, *, handler: str = "pay", partition: int = 0, value: byt
 
 async def _bury(bench: StoreBench, claim: Claim, *letters: DeadLetter) -> None:
     async with bench.store.unit() as unit:
-        unit.commit(claim, Settlement(claim.position, dead=list(letters)))
+        await unit.commit(claim, Settlement(claim.position, dead=list(letters)))

@@ -51,7 +51,7 @@ class ReadingContract:
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
             with pytest.raises(TransactionError):
                 await _read(bench)
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await _read(bench) == [1]
 
     @on_store
@@ -78,7 +78,7 @@ class ReadingContract:
 async def _add(bench: StoreBench, number: int) -> None:
     async with bench.store.unit() as unit:
         await unit.tx.execute("INSERT INTO effect VALUES (:n)", n=number)
-        unit.commit(None, None)
+        await unit.commit(None, None)
 
 
 async def _read(bench: StoreBench) -> list[int]:

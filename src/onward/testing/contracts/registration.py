@@ -16,7 +16,7 @@ class RegistrationContract:
     async def test_a_service_that_comes_back_finds_its_subscription_as_it_was(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.commit(claim, Settlement(claim.position.finish_through(4)))
+            await unit.commit(claim, Settlement(claim.position.finish_through(4)))
         again = await bench.claimed(service(starts=(9, 9, 9, 9)))
         assert again.subscription == claim.subscription
         assert again.position.next == 4

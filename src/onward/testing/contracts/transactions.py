@@ -45,7 +45,7 @@ class TransactionContract:
         async with bench.store.unit() as unit:
             await unit.tx.publish(Counted(number=1), Counted(number=2))
             assert bench.published() == 0
-            unit.commit(None, None)
+            await unit.commit(None, None)
         records = bench.broker.log.read("one", 0, 0, 10)
         assert [record[2] for record in records] == [b'{"number":1}', b'{"number":2}']
         assert {bench.broker.log.envelope("one", 0, record).source for record in records} == {"shop"}
@@ -61,7 +61,7 @@ class TransactionContract:
                     await unit.tx.execute("INSERT INTO effect VALUES (2)")
                     await unit.tx.publish(Counted(number=2))
                     raise ZeroDivisionError
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1]
         assert bench.published() == 1
 
@@ -75,7 +75,7 @@ class TransactionContract:
                     async with unit.tx.savepoint():
                         await unit.tx.execute("INSERT INTO effect VALUES (2)")
                         raise ZeroDivisionError
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1]
 
     @on_store
@@ -87,7 +87,7 @@ class TransactionContract:
                 async with unit.tx.savepoint():
                     await unit.tx.execute("INSERT INTO effect VALUES (1)")
             await unit.tx.execute("INSERT INTO effect VALUES (2)")
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1, 2]
 
     @on_store
@@ -100,7 +100,7 @@ class TransactionContract:
                 await unit.tx.execute("INSERT INTO effect VALUES (1)")
                 with pytest.raises(StoreError):
                     await unit.tx.execute("INSERT INTO effect VALUES (1)")
-                unit.commit(None, None)
+                await unit.commit(None, None)
         assert await bench.effects() == []
         assert (await bench.claim_again(claim.subscription)).position.next == 0
 
@@ -118,13 +118,13 @@ class TransactionContract:
         await bench.claimed()
         async with bench.store.unit() as unit:
             for number in (1, 2, 3):
-                unit.mark()
+                await unit.mark()
                 await unit.tx.execute("INSERT INTO effect VALUES (:n)", n=number)
                 unit.outputs.append(event())
-            unit.undo()
-            unit.keep()
-            unit.keep()
-            unit.commit(None, None)
+            await unit.undo()
+            await unit.keep()
+            await unit.keep()
+            await unit.commit(None, None)
         assert await bench.effects() == [1, 2]
         assert bench.published() == 2
 
@@ -132,33 +132,33 @@ class TransactionContract:
     async def test_undo_of_an_outer_mark_takes_back_what_an_inner_one_kept(self, bench: StoreBench) -> None:
         await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.mark()
-            unit.mark()
+            await unit.mark()
+            await unit.mark()
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
-            unit.keep()
-            unit.undo()
-            unit.commit(None, None)
+            await unit.keep()
+            await unit.undo()
+            await unit.commit(None, None)
         assert await bench.effects() == []
 
     @on_store
     async def test_keep_refuses_what_a_swallowed_error_left_and_undo_mends_it(self, bench: StoreBench) -> None:
         await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.mark()
+            await unit.mark()
             with pytest.raises(StoreError):
                 await unit.tx.execute("INSERT INTO nowhere VALUES (1)")
             with pytest.raises(TransactionError):
-                unit.keep()
-            unit.undo()
+                await unit.keep()
+            await unit.undo()
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1]
 
     @on_store
     async def test_a_transaction_is_of_no_use_after_its_end(self, bench: StoreBench) -> None:
         await bench.claimed()
         async with bench.store.unit() as unit:
-            unit.commit(None, None)
+            await unit.commit(None, None)
         with pytest.raises(TransactionError):
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
         with pytest.raises(TransactionError):
@@ -212,7 +212,7 @@ class TransactionContract:
                 raise ZeroDivisionError
             unit.sync_tx.publish(Counted(number=1))
             assert (await unit.tx.execute("SELECT n FROM effect")).rows == [(1,)]
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await bench.effects() == [1]
         assert bench.published() == 1
 
@@ -232,5 +232,5 @@ class TransactionContract:
                 await asyncio.sleep(0)
             assert not entered.is_set()
             await unit.tx.execute("INSERT INTO effect VALUES (1)")
-            unit.commit(None, None)
+            await unit.commit(None, None)
         assert await waiting == [1]
