@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ class HandlerEntry(NamedTuple):
 class SubscriptionEntry:
     """What the store must know of a subscription before it hands out claims.
 
-    `starts` has one offset per partition, used when the subscription is new to the store; `ordered` is False
-    where events may be done beyond a gap.
+    `starts` has one offset per partition, used when the subscription is new to the store, and so is `chosen`: where
+    all its handlers begin then, whatever they say themselves. `ordered` is False where events may be done beyond a gap.
     """
 
     name: str
@@ -180,6 +180,14 @@ class SubscriptionEntry:
     ordered: bool
     handlers: tuple[HandlerEntry, ...]
     starts: tuple[int, ...]
+    chosen: tuple[int, ...] | None = None
+
+    def anew(self) -> SubscriptionEntry:
+        """What a store puts on record when it does not know this subscription."""
+        if self.chosen is None:
+            return self
+        handlers = tuple(handler._replace(joined=self.chosen) for handler in self.handlers)
+        return replace(self, handlers=handlers, starts=self.chosen)
 
 
 @dataclass(frozen=True, slots=True)

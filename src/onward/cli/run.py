@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from onward.cli.starts import start_option
 from onward.cli.targets import load
 from onward.errors import DeclarationError, DeliveryError, MissingExtraError
 from onward.runtime.health import HealthServer
@@ -70,15 +71,17 @@ Watch = Callable[[], AsyncIterator[set[Any]]]
     show_default=True,
     help="Seconds a transaction may stay open before its process is replaced.",
 )
+@start_option
 @click.option("--reload", is_flag=True, help="Start again when a file below this folder changes; for development.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
-def run(
+def run(  # noqa: PLR0913 - one for each option
     targets: tuple[str, ...],
     workers: int,
     health_port: int,
     drain_s: float,
     hang_s: float,
     hold_s: float,
+    start: str,
     reload: bool,
     as_json: bool,
 ) -> None:
@@ -87,7 +90,7 @@ def run(
         _watcher()
     named = [(load(target).name, target) for target in targets]
     _refuse_twins(named)
-    watched = partial(Supervisor, named, workers=workers, drain_s=drain_s, hang_s=hang_s, hold_s=hold_s)
+    watched = partial(Supervisor, named, workers=workers, drain_s=drain_s, hang_s=hang_s, hold_s=hold_s, start=start)
     sys.exit(asyncio.run(_run(watched, [name for name, _ in named], health_port, drain_s, reload, as_json)))
 
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from onward.errors import InfrastructureError
-from onward.pipeline.handlers import Handler, HandlerKind
+from onward.pipeline.handlers import Handler, HandlerKind, Start
 from onward.pipeline.invocation import Bound, Middleware, bind
 from onward.pipeline.plain import PlainRunner
 from onward.pipeline.routing import Routes
@@ -65,9 +65,9 @@ class ServicePlan:
                     shared.setdefault(topic, []).append(handler)
         return [*((SHARED, topic, tuple(handlers)) for topic, handlers in shared.items()), *found]
 
-    def entry(self, log: Log | None = None) -> ServiceEntry:
-        """What the store must know; without a log, only tables and invariants."""
-        subscriptions = [] if log is None else [_entry(log, *group) for group in self.groups()]
+    def entry(self, log: Log | None = None, chosen: Start | None = None) -> ServiceEntry:
+        """What the store must know; without a log, only tables and invariants. `chosen` as in Service."""
+        subscriptions = [] if log is None else [_entry(log, *group, chosen) for group in self.groups()]
         return ServiceEntry(self.name, self.schema, self.invariants, tuple(subscriptions))
 
 
@@ -81,7 +81,10 @@ class Drained:
 
 
 class Service:
-    """Runs a plan. `failure` is set when a subscription can't go on; `unready` says what is wrong now."""
+    """Runs a plan. `failure` is set when a subscription can't go on; `unready` says what is wrong now.
+
+    `chosen` is where subscriptions begin that are new to the store, in place of what their handlers say.
+    """
 
     def __init__(
         self,
@@ -90,11 +93,13 @@ class Service:
         *,
         open_engine: Callable[[str, Settings], Engine] = Engine.open,
         clock: Clock | None = None,
+        chosen: Start | None = None,
     ) -> None:
         self.plan = plan
         self.settings = settings
         self._open_engine = open_engine
         self._clock = clock or SystemClock()
+        self._chosen = chosen
         self.meter = Meter()
         self.member = ""
         self.engine: Engine | None = None
@@ -119,7 +124,7 @@ class Service:
         bounds = {handler.name: bind(handler, resources, plan.middleware) for handler in plan.handlers}
         engine = self.engine = self._open_engine(plan.name, self.settings)
         await engine.broker.open(plan.all_topics())
-        ids = await engine.prepare(plan.entry(engine.broker.log))
+        ids = await engine.prepare(plan.entry(engine.broker.log, self._chosen))
         groups = plan.groups()
         names = [_group_name(plan.name, name) for name, _, _ in groups]
         self.member = engine.join(names, [topic for _, topic, _ in groups])
@@ -248,7 +253,7 @@ def _group_name(service: str, subscription: str) -> str:
     return service if subscription == SHARED else f"{service}.{subscription}"
 
 
-def _entry(log: Log, name: str, topic: str, handlers: Sequence[Handler]) -> SubscriptionEntry:
+def _entry(log: Log, name: str, topic: str, handlers: Sequence[Handler], chosen: Start | None) -> SubscriptionEntry:
     bounds = log.bounds(topic)
     entries = tuple(
         HandlerEntry(
@@ -256,25 +261,36 @@ def _entry(log: Log, name: str, topic: str, handlers: Sequence[Handler]) -> Subs
             handler.kind.value,
             handler.start_text,
             tuple(event.type for event in handler.event_types if event.topic == topic),
-            tuple(_start(log, topic, partition, handler, *bound) for partition, bound in enumerate(bounds)),
+            _starts(log, topic, bounds, handler.start),
         )
         for handler in handlers
     )
     starts = tuple(min(offsets) for offsets in zip(*(entry.joined for entry in entries), strict=True))
-    return SubscriptionEntry(name, topic, handlers[0].kind is not HandlerKind.PLAIN, entries, starts)
+    return SubscriptionEntry(
+        name,
+        topic,
+        handlers[0].kind is not HandlerKind.PLAIN,
+        entries,
+        starts,
+        None if chosen is None else _starts(log, topic, bounds, chosen),
+    )
 
 
-def _start(log: Log, topic: str, partition: int, handler: Handler, first: int, end: int) -> int:
-    """The offset a new handler begins at; a time is searched for, records being in the order of time."""
-    if handler.start == "earliest":
+def _starts(log: Log, topic: str, bounds: Sequence[tuple[int, int]], start: Start) -> tuple[int, ...]:
+    return tuple(_start(log, topic, partition, start, *bound) for partition, bound in enumerate(bounds))
+
+
+def _start(log: Log, topic: str, partition: int, start: Start, first: int, end: int) -> int:
+    """The offset to begin at; a time is searched for, records being in the order of time."""
+    if start == "earliest":
         return first
-    if not isinstance(handler.start, datetime):
+    if not isinstance(start, datetime):
         return end
     low, high = first, end
     while low < high:
         middle = (low + high) // 2
         found = log.read(topic, partition, middle, 1)
-        if found and log.envelope(topic, partition, found[0]).time < handler.start:
+        if found and log.envelope(topic, partition, found[0]).time < start:
             low = middle + 1
         else:
             high = middle

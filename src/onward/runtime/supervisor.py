@@ -73,8 +73,9 @@ class Supervisor:
         drain_s: float = 25.0,
         hang_s: float = HANG_S,
         hold_s: float = HOLD_S,
+        start: str = "",
     ) -> None:
-        """`targets` are (service name, "module:attribute")."""
+        """`targets` are (service name, "module:attribute"); `start` as in `onward run --start`, or ""."""
         if not 1 <= workers <= MOST_WORKERS:
             raise DeclarationError(f"--workers {workers}: a service runs in 1 to {MOST_WORKERS} processes.")
         self.children = [Child(target, name) for name, target in targets for _ in range(workers)]
@@ -82,6 +83,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._hang_s = hang_s
         self._hold_s = hold_s
+        self._start = start
         self._waiting: dict[str, dict[str, int]] = {}  # by service and topic, as the file has it
         self._looking: asyncio.Task[None] | None = None
 
@@ -170,6 +172,7 @@ class Supervisor:
                 child.target,
                 str(theirs.fileno()),
                 str(self._drain_s),
+                self._start,
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # a terminal's Ctrl-C comes to us alone, and we drain
             )

@@ -19,6 +19,7 @@ from threading import Event, Thread
 from typing import Any, NoReturn
 
 from onward.errors import InfrastructureError, OnwardError
+from onward.pipeline.handlers import Start
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import Settings
 from onward.sqlite.database import writing_since
@@ -54,12 +55,14 @@ def run_to_end(work: Coroutine[Any, Any, int]) -> int:
     return code
 
 
-async def work(plan: ServicePlan, settings: Settings, parent: socket.socket, drain_s: float) -> int:
-    """Run the service; the exit code says how it ended."""
+async def work(
+    plan: ServicePlan, settings: Settings, parent: socket.socket, drain_s: float, chosen: Start | None = None
+) -> int:
+    """Run the service; the exit code says how it ended. `chosen` as in Service."""
     Thread(target=_outlive_no_parent, args=(os.getppid(), drain_s), name="onward-parent", daemon=True).start()
     reader, writer = await asyncio.open_connection(sock=parent)
     try:
-        service = Service(plan, settings)
+        service = Service(plan, settings, chosen=chosen)
         try:
             await service.start()
         except OnwardError as error:

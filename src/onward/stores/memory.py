@@ -169,6 +169,7 @@ class MemoryStore:
     def _register(self, entry: SubscriptionEntry) -> int:
         known = self._find(entry)
         if known is None:
+            entry = entry.anew()
             accounts = [MemoryAccount(Position(start, start)) for start in entry.starts]
             known = MemorySubscription(len(self.subscriptions) + 1, entry, {}, accounts)
             self.subscriptions.append(known)

@@ -73,6 +73,7 @@ class SqliteStore:
             ((known,),) = found
             self._compare(connection, service, known, entry)
             return int(known)
+        entry = entry.anew()
         connection.execute(
             "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at) VALUES (?, ?, ?, ?, ?)",
             (service, entry.name, topic.id, entry.ordered, time()),

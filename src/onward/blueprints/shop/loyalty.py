@@ -1,7 +1,8 @@
 """A fourth service, not part of the shop when it opens: a point for each whole pound paid.
 
 `onward run onward.blueprints.shop.loyalty:app` joins a running shop; nothing else is restarted. It begins with
-the oldest payment still retained, so customers get points for what they bought before it existed.
+the oldest payment still retained, so customers get points for what they bought before it existed; with
+`--start now` they get them from then on.
 """
 
 from onward import App, Transaction

@@ -30,6 +30,22 @@ class RegistrationContract:
         assert claim.position.next == 0
 
     @on_store
+    async def test_where_a_new_subscription_begins_may_be_chosen_and_is_then_as_good_as_declared(
+        self, bench: StoreBench
+    ) -> None:
+        chosen = service(handler(), starts=(0, 0, 0, 0), chosen=(5, 6, 7, 8))
+        claim = await bench.claimed(chosen, partition=1)
+        assert (claim.position.start, claim.position.next, claim.joined) == (6, 6, {"pay": 6})
+        assert (await bench.claimed(service(), partition=1)).joined == {"pay": 6}, "a later run need not choose"
+
+    @on_store
+    async def test_a_choice_moves_no_subscription_that_is_there(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        joining = handler("thank", start="now", joined=(3, 3, 3, 3))
+        claim = await bench.claimed(service(handler(), joining, chosen=(9, 9, 9, 9)))
+        assert (claim.position.next, claim.joined) == (0, {"pay": 0, "thank": 3})
+
+    @on_store
     async def test_where_a_handler_joined_does_not_move_when_the_service_comes_back(self, bench: StoreBench) -> None:
         await bench.claimed()
         await bench.claimed(service(handler(), handler("thank", start="now", joined=(3, 3, 3, 3))))

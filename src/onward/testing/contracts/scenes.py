@@ -102,9 +102,14 @@ def handler(
     return HandlerEntry(name, kind, start, ("contract.event",), tuple(joined))
 
 
-def service(*handlers: HandlerEntry, starts: Sequence[int] = (0, 0, 0, 0), schema: str = SCHEMA) -> ServiceEntry:
+def service(
+    *handlers: HandlerEntry,
+    starts: Sequence[int] = (0, 0, 0, 0),
+    schema: str = SCHEMA,
+    chosen: tuple[int, ...] | None = None,
+) -> ServiceEntry:
     """The service "shop" with one subscription on ORDERS."""
-    entry = Entry("transactional", ORDERS.name, True, handlers or (handler(),), tuple(starts))
+    entry = Entry("transactional", ORDERS.name, True, handlers or (handler(),), tuple(starts), chosen)
     return ServiceEntry("shop", (schema,), {}, (entry,))
 
 
