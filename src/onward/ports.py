@@ -389,8 +389,12 @@ class Store(Protocol):
         """Take the accounts over: whoever had them can't commit any more. Counts an unclean start."""
         ...
 
-    async def release(self, claims: Sequence[Claim]) -> None:
-        """Give accounts back cleanly. Claims that were lost meanwhile are left alone."""
+    async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
+        """Give accounts back cleanly, which clears their unclean starts. Claims that were lost are left alone.
+
+        `excused` gives back without a proof that all is well, as after a failure below the handlers: each claim's own
+        start counts as clean, and those before it stay counted.
+        """
         ...
 
     def unit(self) -> Unit:

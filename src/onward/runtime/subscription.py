@@ -145,11 +145,11 @@ class Subscription:
             await self._store.release(held)
 
     async def _excuse(self) -> None:
-        """What failed below us is no process's end: these claims count as no unclean starts, if that can be said."""
+        """What failed below us is no process's end, and no proof of anything: the starts before ours stay counted."""
         held = list(self.claims.values())
         self._drop()
         try:
-            await self._store.release(held)
+            await self._store.release(held, excused=True)
         except (InfrastructureError, OSError) as error:
             logger.warning("claims of %s on %s were not given back: %s", self.group, self.topic, error)
 

@@ -204,12 +204,12 @@ class MemoryStore:
             {name: handler.joined[partition] for name, handler in handlers.items()},
         )
 
-    async def release(self, claims: Sequence[Claim]) -> None:
+    async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         async with self._database.transaction():
             for claim in claims:
                 account = self.account(claim.subscription, claim.partition)
                 if account.token == claim.token:
-                    account.token, account.unclean = None, 0
+                    account.token, account.unclean = None, max(account.unclean - 1, 0) if excused else 0
                     account.revision += 1
 
     def retry(self) -> int:

@@ -186,13 +186,14 @@ class SqliteStore:
         )
         return position.finish([offset for (offset,) in marks if not position.done(offset)])
 
-    async def release(self, claims: Sequence[Claim]) -> None:
+    async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         try:
             async with self._database.transaction() as connection:
                 connection.executemany(
-                    "UPDATE onward_account SET token = NULL, owner = NULL, unclean = 0, revision = revision + 1"
+                    "UPDATE onward_account SET token = NULL, owner = NULL, revision = revision + 1,"
+                    " unclean = CASE WHEN ? THEN max(unclean - 1, 0) ELSE 0 END"
                     " WHERE subscription = ? AND partition = ? AND token = ?",
-                    [(claim.subscription, claim.partition, claim.token) for claim in claims],
+                    [(excused, claim.subscription, claim.partition, claim.token) for claim in claims],
                 )
         except apsw.Error as error:
             raise translate(error, "Giving partitions back") from error

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from onward import App, Context, Event, Retry, Transaction
+from onward.errors import StoreUnreachableError
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS effect
@@ -75,6 +76,25 @@ async def settle(paid: Paid, ctx: Context) -> None:
     async with ctx.transaction() as tx:
         await tx.execute(INSERT, handler="settle", key=paid.account, n=paid.n)
     started.with_suffix(f".wrote.{os.getpid()}").touch()
+
+
+unlucky = App("unlucky", schema=TABLES)
+
+
+@unlucky.on(Paid, retry=Retry(max_attempts=3))
+async def totter(paid: Paid, tx: Transaction) -> None:
+    """By turns the store fails below it and it ends its process; BANK_TURNS is where it counts."""
+    await tx.execute(INSERT, handler="totter", key=paid.account, n=paid.n)
+    if paid.n == 37:
+        if _turn() % 2 == 0:
+            raise StoreUnreachableError("The disk failed.")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _turn() -> int:
+    with Path(os.environ["BANK_TURNS"]).open("a") as turns:
+        turns.write(".")
+        return turns.tell()
 
 
 endless = App("endless", schema=TABLES)

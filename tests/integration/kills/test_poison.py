@@ -34,6 +34,22 @@ def test_an_event_that_kills_its_process_ends_as_a_dead_letter_alone(tmp_path: P
 
 
 @pytest.mark.timeout(180)
+def test_an_event_that_kills_its_process_is_found_though_the_store_fails_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = tmp_path / "turns"
+    monkeypatch.setenv("BANK_TURNS", str(turns))
+    stage = Stage(tmp_path)
+    assert stage.publish(0, 100) == 0
+    with stage.running("unlucky"):
+        found = stage.wait_for("totter", len(NEIGHBOURS))
+    assert_exactly_once(found, NEIGHBOURS)
+    assert len(stage.effects("totter")) == len(NEIGHBOURS)
+    assert letters(stage) == [("process_died", 3, b'{"account":"account-2","n":37}')]
+    assert len(turns.read_text()) < 10
+
+
+@pytest.mark.timeout(180)
 def test_an_event_that_keeps_its_transaction_open_ends_as_a_dead_letter_alone(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     assert stage.publish(0, 100) == 0

@@ -116,6 +116,24 @@ class AccountContract:
         assert (await bench.claim_again(claim.subscription)).unclean == 0
 
     @on_store
+    async def test_a_clean_release_clears_the_unclean_starts_before_it(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        await bench.store.release([await bench.claim_again(claim.subscription)])
+        assert (await bench.claim_again(claim.subscription)).unclean == 0
+
+    @on_store
+    async def test_an_excused_release_gives_back_its_own_start_and_no_other(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        claim = await bench.claim_again(claim.subscription)
+        assert claim.unclean == 1
+        await bench.store.release([claim], excused=True)
+        claim = await bench.claim_again(claim.subscription)
+        assert claim.unclean == 1
+        await _effect(bench, claim, 1, _done(claim, 1))
+        await bench.store.release([claim], excused=True)
+        assert (await bench.claim_again(claim.subscription)).unclean == 0
+
+    @on_store
     async def test_a_mark_before_a_suspect_event_does_not_count_as_clean(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
         claim = await bench.claim_again(claim.subscription)
