@@ -218,6 +218,7 @@ class Claim:
     suspect_until: int
     attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
+    marked: int | None = None  # the suspect event it set a mark for last
 
 
 class Attempt(NamedTuple):

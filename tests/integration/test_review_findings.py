@@ -6,8 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from onward import App, Event, Retry, Transaction
-from onward.errors import StoreClosedError, StoreFullError, TransactionError
+from onward import App, Context, Event, Retry, Transaction
+from onward.errors import StoreClosedError, StoreFullError, StoreUnreachableError, TransactionError
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.ports import Outgoing
 from onward.sqlite.failures import translate
@@ -220,6 +220,43 @@ def test_an_event_of_a_version_to_come_is_not_taken_for_one_that_ends_its_proces
             await until(lambda: rows(service, tried) != [] or letters(service) != [])
             assert letters(service) == []
             assert rows(service, "SELECT count(*) FROM onward_attempt WHERE handler = '(process)'") == [(0,)]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_suspect_event_is_not_buried_for_failures_below_it(plain: bool, app: App) -> None:
+    calls: list[int] = []
+
+    def fail_often() -> None:
+        calls.append(1)
+        if len(calls) < 4:
+            raise StoreUnreachableError("The disk failed.")
+
+    async def notify(seen: Seen, ctx: Context) -> None:
+        async with ctx.transaction() as tx:
+            await insert(tx, seen)
+        fail_often()
+
+    async def store(seen: Seen, tx: Transaction) -> None:
+        await insert(tx, seen)
+        fail_often()
+
+    app.on(Seen, retry=Retry(max_attempts=3))(notify if plain else store)
+
+    async def run() -> None:
+        async with running(app):
+            pass  # registers the subscription
+        async with app.lifespan(consume=False):
+            await app.publish(*events(1))
+            assert app._engine is not None
+            async with app._engine.database.transaction() as connection:
+                connection.execute("UPDATE onward_account SET unclean = 2")
+        async with running(app) as service:
+            assert service is not None
+            await until(lambda: effects(service) == [0] or letters(service) != [])
+            assert effects(service) == [0]
+            assert rows(service, "SELECT * FROM onward_attempt") == []
 
     asyncio.run(run())
 

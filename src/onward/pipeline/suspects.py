@@ -63,5 +63,23 @@ async def mark_or_bury(
         )
     async with store.unit() as unit:
         await unit.commit(claim, settlement)
+    claim.marked = None if settlement.dead else offset
     reach("suspect.marked")
     return not settlement.dead
+
+
+async def take_back_mark(store: Store, claim: Claim) -> None:
+    """The event in hand did not end its process: something failed below it, and its mark counts as no attempt.
+
+    Raises ClaimLostError and InfrastructureError, after which it counts.
+    """
+    if claim.marked is None or (key := (claim.marked, MARK)) not in claim.attempts:
+        return
+    mark = claim.attempts[key]
+    settlement = Settlement(claim.position, clears_unclean=False)
+    if mark.attempts > 1:
+        settlement.attempts[key] = mark._replace(attempts=mark.attempts - 1)
+    else:
+        settlement.forget.append(key)
+    async with store.unit() as unit:
+        await unit.commit(claim, settlement)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
 from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError
+from onward.pipeline.suspects import take_back_mark
 from onward.ports import Broker, Claim, Consumer, Delivery, Group, Store
 
 logger = logging.getLogger("onward.subscription")
@@ -149,6 +151,9 @@ class Subscription:
         held = list(self.claims.values())
         self._drop()
         try:
+            for claim in held:
+                with contextlib.suppress(ClaimLostError):
+                    await take_back_mark(self._store, claim)
             await self._store.release(held, excused=True)
         except (InfrastructureError, OSError) as error:
             logger.warning("claims of %s on %s were not given back: %s", self.group, self.topic, error)
