@@ -11,6 +11,7 @@ from typing import Any
 from onward.errors import DeclarationError
 from onward.events.codec import codec_for
 from onward.events.keys import check_key, key_reader
+from onward.events.written import check_for
 
 _TYPE_NAME = re.compile(r"[A-Za-z0-9_.\-/]{1,200}")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -40,6 +41,7 @@ class EventType(Declaration):
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
+    check: Callable[[Any, bytes], object]  # an event and what was written for it: raises if that can't be read
     key_of: Callable[[Any], str | None]  # EncodeError: over 512 bytes, or neither text, integer nor UUID
 
 
@@ -100,6 +102,7 @@ def _prepare(declaration: Declaration) -> EventType:
         cls=cls,
         encode=codec.encode,
         decode=codec.decode,
+        check=check_for(cls, codec.decode),
         key_of=key_reader(declaration.type, key),
     )
 

@@ -29,15 +29,17 @@ def decode_error(event_type: EventType, value: bytes, error: Exception) -> Decod
 
 
 def encode_error(event_type: EventType, event: object, error: Exception) -> EncodeError:
-    """The EncodeError to raise `from error` when `event_type.encode(event)` raised it."""
+    """The EncodeError to raise `from error` when `event_type.encode(event)` or `check` raised it."""
     shown = repr(event)
     if len(shown) > EXCERPT_BYTES:
         shown = shown[:EXCERPT_BYTES] + "…"
+    reason, path = _reason_and_path(error)
     failure = EncodeError(
-        f"A {event_type.type} can't be written as JSON: {error}. Nothing was published. "
-        f"Give each field a value of its declared type: {shown}",
+        f"A {event_type.type} can't be written as JSON that reads back as one: {reason} at {path}. Nothing was "
+        f"published. Give each field a value of its declared type: {shown}",
         type=event_type.type,
         version=event_type.version,
+        path=path,
     )
     failure.__cause__ = error
     return failure

@@ -64,8 +64,8 @@ def test_encode_error_names_the_type_and_shows_the_event() -> None:
     with pytest.raises(TypeError) as caught:
         event_type(Placed).encode(bad)
     error = encode_error(event_type(Placed), bad, caught.value)
-    assert str(error).startswith("A test.failing can't be written as JSON: Encoding objects of type object is uns")
-    assert error.fields == {"type": "test.failing", "version": 3}
+    assert str(error).startswith("A test.failing can't be written as JSON that reads back as one: Encoding objects of ")
+    assert error.fields == {"type": "test.failing", "version": 3, "path": "$"}
     assert error.__cause__ is caught.value
 
 

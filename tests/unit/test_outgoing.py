@@ -1,0 +1,92 @@
+"""What publishing takes can be read by whoever handles it; what can't is refused where it was made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as any_
+from msgspec import Meta
+from pydantic import BaseModel
+
+from onward.errors import EncodeError
+from onward.events import Event, event, event_type
+from onward.outgoing import encode
+
+
+class Plain(Event, type="test.out.plain", topic="out", key="name"):
+    name: str
+    count: int = 0
+    done: bool = False
+    share: float = 0.0
+    total: Decimal = Decimal(0)
+
+
+class Nested(Event, type="test.out.nested", topic="out"):
+    names: list[str]
+    at: datetime | None = None
+    small: Annotated[int, Meta(le=10)] = 0
+
+
+@event(type="test.out.dataclass", topic="out")
+@dataclass(frozen=True)
+class Placed:
+    total: Decimal
+
+
+@event(type="test.out.model", topic="out")
+class Model(BaseModel):
+    total: int
+
+
+def wrong(value: object) -> Any:
+    """As a program without a type checker has it."""
+    return value
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda: Plain(name="a", count=wrong("1")), "$.count"),
+        (lambda: Plain(name="a", count=wrong(True)), "$.count"),
+        (lambda: Plain(name="a", done=wrong(1)), "$.done"),
+        (lambda: Plain(name="a", total=Decimal("NaN")), "$"),
+        (lambda: Plain(name="a", total=Decimal("-Infinity")), "$"),
+        (lambda: Plain(name="a", share=float("inf")), "$.share"),
+        (lambda: Plain(name="a", share=wrong("0.5")), "$.share"),
+        (lambda: Plain(name=wrong(7)), "$.name"),
+        (lambda: Nested(names=["a", wrong(None)]), "$.names[1]"),
+        (lambda: Nested(names=[], small=11), "$.small"),
+        (lambda: Nested(names=[], at=wrong("today")), "$.at"),
+        (lambda: Placed(total=Decimal("NaN")), "$"),
+        (lambda: Model.model_construct(total=wrong("many")), "$.total"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_an_event_that_nobody_could_read_is_refused_with_its_field(make: Callable[[], object], path: str) -> None:
+    with pytest.raises(EncodeError, match="Nothing was published") as caught:
+        encode(make())
+    assert caught.value.fields["path"] == path
+
+
+texts = any_.text(any_.characters(exclude_categories=["Cs"]), max_size=20)
+times = any_.none() | any_.datetimes(timezones=any_.just(UTC))
+plains = any_.builds(
+    Plain,
+    name=texts,
+    count=any_.integers(-(2**63), 2**63 - 1),
+    done=any_.booleans(),
+    share=any_.floats(allow_nan=False, allow_infinity=False),
+    total=any_.decimals(allow_nan=False, allow_infinity=False),
+)
+nested = any_.builds(Nested, names=any_.lists(texts, max_size=3), at=times, small=any_.integers(-5, 10))
+
+
+@given(plains | nested | any_.builds(Placed, total=any_.decimals(allow_nan=False, allow_infinity=False)))
+def test_whatever_is_taken_reads_back_equal(made: object) -> None:
+    value = encode(made).value
+    assert value is not None
+    assert event_type(type(made)).decode(value) == made
