@@ -30,10 +30,19 @@ _TALLY = (
     " ON CONFLICT DO UPDATE SET succeeded = succeeded + excluded.succeeded"
 )
 _LANES = "SELECT id, next_offset FROM onward_lane WHERE topic = ? ORDER BY partition"
-Placed = msgspec.defstruct(
-    "Placed", [("order_id", str), ("sku", str), ("quantity", int), ("total", Decimal)], frozen=True
-)
-Reserved = msgspec.defstruct("Reserved", [("order_id", str)], frozen=True)
+
+
+class Placed(msgspec.Struct, frozen=True):
+    order_id: str
+    sku: str
+    quantity: int
+    total: Decimal
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    order_id: str
+
+
 decode = msgspec.json.Decoder(Placed).decode
 encode = msgspec.json.Encoder(decimal_format="number").encode
 Outputs = list[tuple[str, bytes]]
@@ -82,14 +91,15 @@ class Reader:
         self.stock, orders = Topic(connection, "stock"), Topic(connection, "orders")
         self.lanes = [lane for lane, _ in connection.execute(_LANES, (orders.id,))]
         find = "SELECT subscription, partition, next_offset, revision FROM onward_account ORDER BY partition"
-        self.accounts = [list(row) for row in connection.execute(find)]
+        rows: Any = connection.execute(find)
+        self.accounts: list[list[int]] = [list(row) for row in rows]
 
     def step(self) -> int:
         """One batch of each partition that has any; how many events."""
         execute, handle, done = self.connection.execute, self.handle, 0
         for account, lane in zip(self.accounts, self.lanes, strict=True):
             subscription, partition, offset, revision = account
-            records = execute(_READ, (lane << 40 | offset, (lane + 1) << 40, BATCH)).fetchall()
+            records: list[Any] = execute(_READ, (lane << 40 | offset, (lane + 1) << 40, BATCH)).fetchall()
             if not records:
                 continue
             events = [decode(record[2]) for record in records]

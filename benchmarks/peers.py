@@ -41,9 +41,10 @@ def _faststream(count: int, folder: Path) -> dict[str, float]:
     broker = KafkaBroker()
     seen: set[str] = set()
 
-    @broker.subscriber("orders")
     async def look(placed: Placed) -> None:
         seen.add(placed.order_id)
+
+    broker.subscriber("orders")(look)
 
     async def run() -> float:
         async with TestKafkaBroker(broker):
@@ -63,13 +64,13 @@ def _huey(count: int, folder: Path) -> dict[str, float]:
     huey = SqliteHuey(filename=str(folder / "huey.db"), fsync=True, results=False)
     seen: set[str] = set()
 
-    @huey.task()
     def look(placed: dict[str, object]) -> None:
         seen.add(str(placed["order_id"]))
 
+    task_of = huey.task()(look)
     began = perf_counter()
     for number in range(count):
-        look(_fields(number))
+        task_of(_fields(number))
     while (task := huey.dequeue()) is not None:
         huey.execute(task)
     seconds = perf_counter() - began
