@@ -18,9 +18,13 @@ class Child:
         self.pid = process.pid
 
     def says(self, line: str) -> None:
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline().strip()
+        said = self.answers()
         assert said == line, f"the child said {said!r} in place of {line!r}"
+
+    def answers(self) -> str:
+        """Its next line, whatever that is."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     def tell(self, line: str) -> None:
         assert self.process.stdin is not None

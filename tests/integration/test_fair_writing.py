@@ -216,6 +216,7 @@ def test_processes_that_make_one_new_file_at_once_all_open_it(database_path: Pat
             maker.says("ready")
         for maker in makers:
             maker.tell("go")
+        versions = [maker.answers() for maker in makers]
         for maker in makers:
-            maker.says("1")
             maker.ends()
+    assert versions == ["1"] * 4

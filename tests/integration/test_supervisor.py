@@ -150,6 +150,7 @@ def test_an_event_that_always_ends_its_process_becomes_a_dead_letter_alone(store
             await publish(Asked(key="a", n=1), Asked(key="a", n=2, deed="exit"), Asked(key="a", n=3))
             await until(lambda: effects(store, "troubled") == [1, 3], "its neighbours are handled once")
             await until(lambda: state(supervisor, "troubled").dead == 1, "it is a dead letter")
+        assert effects(store, "troubled") == [1, 3]
 
     asyncio.run(scenario())
 

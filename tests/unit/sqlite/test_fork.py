@@ -12,12 +12,13 @@ from onward.sqlite.members import Member, Members
 
 
 def says_in_a_child(work: Callable[[], object]) -> str:
-    """What `work` raises in a forked child."""
+    """The StoreError that `work` raises in a forked child, "nothing" when it returns."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             work()
+            os.write(writer, b"nothing")
         except StoreError as error:
             os.write(writer, str(error).encode())
         finally:
@@ -37,16 +38,19 @@ def test_every_use_of_a_database_in_a_forked_child_is_a_clear_error(database_pat
             lambda: database.transaction_sync().__enter__(),
         ):
             assert "do not survive a fork" in says_in_a_child(use)
-        assert says_in_a_child(database.close) == ""
+        assert says_in_a_child(database.close) == "nothing"
         assert database.read("SELECT 1") == [(1,)]
 
 
 def test_a_child_does_not_keep_the_turn_of_a_parent_killed_inside_a_transaction(database_path: Path) -> None:
     to_child, from_test = os.pipe()
     to_test, from_child = os.pipe()
+    with closing(Database.open(database_path)) as database, database.transaction_sync() as writer:
+        writer.execute("CREATE TABLE turn (who TEXT)")
     parent = os.fork()
     if parent == 0:
-        with Database.open(database_path).transaction_sync():
+        with Database.open(database_path).transaction_sync() as writer:
+            writer.execute("INSERT INTO turn VALUES ('parent')")
             if os.fork() == 0:
                 os.close(from_test)
                 os.write(from_child, b"c")
@@ -56,8 +60,10 @@ def test_a_child_does_not_keep_the_turn_of_a_parent_killed_inside_a_transaction(
     os.read(to_test, 1)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    with closing(Database.open(database_path, busy_s=5)) as database, database.transaction_sync():
-        pass
+    with closing(Database.open(database_path, busy_s=5)) as database:
+        with database.transaction_sync() as writer:
+            writer.execute("INSERT INTO turn VALUES ('test')")
+        assert database.read("SELECT who FROM turn") == [("test",)]
     for descriptor in (to_child, from_test, to_test, from_child):
         os.close(descriptor)
 

@@ -1,6 +1,5 @@
 import asyncio
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -194,10 +193,20 @@ def test_a_datagram_that_names_none_of_our_topics_wakes_nobody(village: Village,
     assert village.heard == {"one": [{"orders"}]}
 
 
-def test_notifying_does_not_raise_when_the_members_folder_is_gone(village: Village) -> None:
-    waker = village.waker()
-    shutil.rmtree(village.members.folder)
-    waker.notify(["orders"])
+def test_those_known_are_woken_while_the_members_folder_can_not_be_read(village: Village) -> None:
+    async def notify() -> None:
+        village.settle("known", "orders").start()
+        waker = village.waker()
+        waker.notify(["orders"])
+        await village.hear()
+        folder = village.members.folder
+        elsewhere = folder.rename(folder.with_name("elsewhere"))
+        waker.notify(["orders"])
+        await village.hear()
+        elsewhere.rename(folder)
+
+    asyncio.run(notify())
+    assert village.heard == {"known": [{"orders"}, {"orders"}]}
 
 
 def test_an_address_is_short_and_its_folder_private_wherever_temporary_files_go(

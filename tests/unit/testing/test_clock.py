@@ -71,7 +71,13 @@ def test_a_cancelled_sleeper_does_not_hold_time_up() -> None:
 
 
 def test_no_sleep_at_all_needs_no_advance() -> None:
-    asyncio.run(FakeClock().sleep(0.0))
+    async def scene() -> None:
+        clock = FakeClock(start_s=3.0)
+        async with asyncio.timeout(5):
+            await clock.sleep(0.0)
+        assert (clock.sleepers, clock.time()) == (0, 3.0)
+
+    asyncio.run(scene())
 
 
 def test_time_does_not_go_back() -> None:
