@@ -29,7 +29,6 @@ logger = logging.getLogger("onward.handlers")
 
 SMALLEST_WINDOW = 64
 TURN_S = 0.25  # a partition without room for its delivery lets the others have theirs, and a stop be seen
-REST_S = 0.01  # and is delivered again after this
 BEGINNING_TURNS = 3  # of the loop: the place is free, its next holder wakes, its handler is called
 
 
@@ -73,7 +72,7 @@ class PlainRunner:
             suspect = is_suspect(claim, self._limit)
             if not await window.below(1 if suspect else self._limit, until):
                 self.check()
-                return REST_S
+                return 0.0
             if not suspect or await self._marked(window, record):
                 self._take(window, record)
         self.check()

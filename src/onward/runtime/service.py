@@ -139,6 +139,7 @@ class Service:
                     broker=engine.broker,
                     store=engine.store,
                     runner=runner,
+                    clock=self._clock,
                 )
             )
         works: list[Callable[[], Any]] = [*(each.run for each in self._subscriptions), self._beat, self._prune]
@@ -233,6 +234,12 @@ class Service:
         drained = await self.drain(timeout_s)
         await self._close()
         return drained
+
+    async def kill(self) -> None:
+        """End at once, as if the process were killed: nothing is finished, and no partition is given back."""
+        for each in self._subscriptions:
+            each.stop()  # a handler that swallows its cancellation must not be followed by another
+        await self._close()
 
     async def _close(self) -> None:
         self._closing = True

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError
 from onward.pipeline.suspects import take_back_mark
-from onward.ports import Broker, Claim, Consumer, Delivery, Group, Store
+from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Store
 
 logger = logging.getLogger("onward.subscription")
 
@@ -55,7 +55,16 @@ class Subscription:
     """The loop of one subscription in this process. `trouble` says why it stands still, "" when it does not."""
 
     def __init__(
-        self, *, subscription_id: int, group: str, topic: str, member: str, broker: Broker, store: Store, runner: Runner
+        self,
+        *,
+        subscription_id: int,
+        group: str,
+        topic: str,
+        member: str,
+        broker: Broker,
+        store: Store,
+        runner: Runner,
+        clock: Clock,
     ) -> None:
         self.topic = topic
         self.group = group
@@ -66,8 +75,9 @@ class Subscription:
         self._broker = broker
         self._store = store
         self._runner = runner
+        self._clock = clock
         self._stopping = False
-        self._resumes: set[asyncio.TimerHandle] = set()
+        self._resumes: set[asyncio.Task[None]] = set()
         self._revive_at = 0.0
 
     def stop(self) -> None:
@@ -112,9 +122,9 @@ class Subscription:
             await self._excuse()
             raise
         finally:
-            for handle in self._resumes:
-                handle.cancel()
-            self._resumes.clear()
+            for waiting in self._resumes:
+                waiting.cancel()
+            await asyncio.gather(*self._resumes, return_exceptions=True)
             if not healthy:
                 self._drop()
             await consumer.close()
@@ -125,9 +135,13 @@ class Subscription:
         if wait_s is not None:
             consumer.pause(delivery.partition)
             consumer.seek(delivery.partition, claim.position.next)
-            handle = asyncio.get_running_loop().call_later(wait_s, consumer.resume, delivery.partition)
-            now = asyncio.get_running_loop().time()
-            self._resumes = {each for each in self._resumes if each.when() > now} | {handle}
+            waiting = asyncio.create_task(self._resume(consumer, delivery.partition, wait_s))
+            self._resumes.add(waiting)
+            waiting.add_done_callback(self._resumes.discard)
+
+    async def _resume(self, consumer: Consumer, partition: int, wait_s: float) -> None:
+        await self._clock.sleep(wait_s)
+        consumer.resume(partition)
 
     async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         claims = await self._store.claim(self._id, self.topic, partitions, self._member)

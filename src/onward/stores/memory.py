@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import apsw
 
-from onward.errors import ClaimLostError, RegistrationError
+from onward.errors import ClaimLostError, RegistrationError, StoreClosedError
 from onward.ledger import Position
 from onward.ports import (
     Attempt,
@@ -97,7 +97,15 @@ class MemoryStore:
         self._statements = Statements(database.writer)
         self._queries = Queries(database)
         self._staged: list[Callable[[], None]] = []
+        self._closed = False
         database.after_commit.append(self._apply)
+
+    async def successor(self) -> MemoryStore:
+        """Close this one, as a process that dies does; what another process finds has the same accounts and letters."""
+        await self.close()
+        other = MemoryStore(self._database, self._prepare, self._service)
+        other.subscriptions, other.letters, other.tallies = self.subscriptions, self.letters, self.tallies
+        return other
 
     def unit(self) -> MemoryUnit:
         return MemoryUnit(self, self._database, self._statements)
@@ -182,6 +190,7 @@ class MemoryStore:
         return self.subscriptions[subscription - 1].accounts[partition]
 
     async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
+        self.refuse_closed()
         async with self._database.transaction():
             return [self._claim(subscription, topic, partition) for partition in partitions]
 
@@ -205,6 +214,7 @@ class MemoryStore:
         )
 
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
+        self.refuse_closed()
         async with self._database.transaction():
             for claim in claims:
                 account = self.account(claim.subscription, claim.partition)
@@ -219,8 +229,13 @@ class MemoryStore:
             each.state = "retrying"
         return len(dead)
 
+    def refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreClosedError("The store in memory was closed. Nothing was stored; use it only until `close`.")
+
     async def close(self) -> None:
-        """The database is closed by who opened it."""
+        """From now on nothing commits; the database is closed by who opened it. Safe to repeat."""
+        self._closed = True
         if self._apply in self._database.after_commit:
             self._database.after_commit.remove(self._apply)
 
@@ -270,6 +285,10 @@ class MemoryUnit(SqliteUnit):
     def __init__(self, store: MemoryStore, database: Database, statements: Statements) -> None:
         super().__init__(database, statements, store.stage_outputs, store.forget)
         self._store = store
+
+    async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
+        self._store.refuse_closed()
+        await super().commit(claim, settlement)
 
     async def retrying(self, claim: Claim) -> list[Retried]:
         asked = [

@@ -23,6 +23,11 @@ class FakeClock:
         """How many wait for a later time."""
         return sum(not woken.done() for _, _, woken in self._sleepers)
 
+    @property
+    def next_at(self) -> float | None:
+        """The earliest time that somebody waits for."""
+        return min((at for at, _, woken in self._sleepers if not woken.done()), default=None)
+
     def time(self) -> float:
         return self._now
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from time import time
 from types import TracebackType
 from typing import Any
 
@@ -16,29 +17,34 @@ from onward.ports import Clock, DeadLetter, Outgoing
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import resolve
 from onward.stores.memory import MemoryAccount, MemorySubscription
+from onward.testing.clock import FakeClock
 from onward.testing.observed import Handled, Observer, published
 from onward.testing.parts import MemoryParts
 
 SOURCE = "harness"
 MOST_NAMED = 10
+CALM_TURNS = 50
 
 
 class Harness:
     """`async with Harness(app) as h`: the Apps run, and what they do is there to be looked at.
 
-    apps:      one or more; they share one broker and one database, each with its own accounts.
-    clock:     what handlers' times come from; by default the machine's.
+    apps:  one or more; they share one broker and one database, each with its own accounts.
+    clock: what all times come from; by default a `FakeClock` that begins now and stands still until `advance`.
+    waits: keep the waits between retries that handlers declare. By default retries come at once, as often as
+           declared, so that a test waits for nothing.
 
-    Retries come at once, as often as declared: a test waits for nothing. A new harness begins with nothing
-    stored. While it is open, `app.publish` and `app.transaction` use its broker and database too.
+    A new harness begins with nothing stored. While it is open, `app.publish` and `app.transaction` use its broker
+    and database too.
     """
 
-    def __init__(self, *apps: App, clock: Clock | None = None) -> None:
+    def __init__(self, *apps: App, clock: Clock | None = None, waits: bool = False) -> None:
         if not apps or len({app.name for app in apps}) != len(apps):
             raise ValueError("Harness(…) takes one or more Apps, each with a name of its own.")
         self.handled: list[Handled] = []
+        self.clock: Clock = FakeClock(start_s=float(int(time()))) if clock is None else clock
         self._apps = apps
-        self._clock = clock
+        self._waits = waits
         self._services: list[Service] = []
         self._changed = asyncio.Event()
         self._parts = MemoryParts()
@@ -54,11 +60,11 @@ class Harness:
         return self
 
     async def _start(self, app: App) -> None:
-        plan = _retrying_at_once(app.plan)
+        plan = app.plan if self._waits else _without_waits(app.plan)
         observer = Observer(plan, self._parts.broker.log, self.handled)
         self._parts.store(app.name).settled += [observer.settled, lambda *_: self._changed.set()]
         service = Service(
-            plan, resolve(app.name, environment={}), open_engine=self._parts.open_engine, clock=self._clock
+            plan, resolve(app.name, environment={}), open_engine=self._parts.open_engine, clock=self.clock
         )
         service.failure.add_done_callback(lambda _: self._changed.set())
         await service.start()
@@ -82,6 +88,42 @@ class Harness:
             app._engine = None
         await self._parts.close()
 
+    async def restart(self) -> None:
+        """As if the process had been killed, in the middle of whatever it did, and another one had started.
+
+        What was not committed is undone, and is handled again from what broker and store hold: nothing was drained
+        or given back. `handled` goes on. Resources are closed and opened anew; variables of your modules stay.
+        """
+        services, self._services = self._services, []
+        await self._parts.crash()
+        await asyncio.gather(*(service.kill() for service in services))
+        for app in self._apps:
+            await self._start(app)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass on the FakeClock: who waits for a time within it goes on at that time, in order. Then `settle`.
+
+        What goes on without waiting has its turn before and in between, as far as it awaits nothing of its own. Raises
+        ValueError for a time that would go back, and where `clock` is one that nobody can turn.
+        """
+        clock = self.clock
+        if not isinstance(clock, FakeClock):
+            raise ValueError(f"advance({seconds}) turns a FakeClock, and this harness was given {clock!r}.")
+        end = clock.time() + seconds
+        await self._calm()
+        while clock.next_at is not None and clock.next_at <= end:
+            await clock.advance(clock.next_at - clock.time())
+            await self._calm()
+        await clock.advance(max(0.0, end - clock.time()))
+
+    async def _calm(self) -> None:
+        """Until everything is settled, or nothing has been committed for some turns of the loop: the rest waits."""
+        quiet = 0
+        while quiet < CALM_TURNS and self._unsettled():
+            self._changed.clear()
+            await asyncio.sleep(0)
+            quiet = 0 if self._changed.is_set() else quiet + 1
+
     async def publish(self, *events: object) -> None:
         """Publish as somebody outside of the Apps: these events are not among `published`."""
         await self._parts.broker.publish([encode(event) for event in events], SOURCE)
@@ -103,7 +145,8 @@ class Harness:
         except TimeoutError as error:
             raise DeliveryError(
                 f"Not settled after {timeout_s:g} s: a handler still waits for something, or fails and is tried again."
-                " Stuck are:\n" + "\n".join(islice(self._stuck(), MOST_NAMED))
+                " If it waits for a later time, `advance` first. Stuck are:\n"
+                + "\n".join(islice(self._stuck(), MOST_NAMED))
             ) from error
 
     @property
@@ -158,6 +201,6 @@ class Harness:
         )
 
 
-def _retrying_at_once(plan: ServicePlan) -> ServicePlan:
+def _without_waits(plan: ServicePlan) -> ServicePlan:
     handlers = [replace(each, retry=replace(each.retry, first_s=0.0, max_s=0.0)) for each in plan.handlers]
     return replace(plan, handlers=tuple(handlers))

@@ -39,6 +39,10 @@ class MemoryParts:
         neighbours = Neighbours(self.database, service)
         return MemoryEngine(self.database, self.broker, self.store(service), neighbours)
 
+    async def crash(self) -> None:
+        """What is open commits no more, and who opens a store from now on is another process."""
+        self.stores = {service: await store.successor() for service, store in self.stores.items()}
+
     async def close(self) -> None:
         await self.broker.close()
         for store in self.stores.values():

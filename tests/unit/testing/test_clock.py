@@ -27,6 +27,7 @@ def test_sleepers_wake_in_order_of_their_time_and_each_at_its_own() -> None:
         tasks = [asyncio.create_task(sleep(*each)) for each in (("late", 5.0), ("early", 1.0), ("also early", 1.0))]
         await asyncio.sleep(0)
         assert clock.sleepers == 3
+        assert clock.next_at == 1.0
         await clock.advance(4.0)
         assert woken == [("early", 1.0), ("also early", 1.0)]
         assert clock.time() == 4.0
@@ -64,6 +65,7 @@ def test_a_cancelled_sleeper_does_not_hold_time_up() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert clock.sleepers == 0
+        assert clock.next_at is None
         await clock.advance(2.0)
         assert clock.time() == 2.0
 
