@@ -308,7 +308,11 @@ class Transaction(Protocol):
         ...
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Undo what happens inside if it raises; the exception passes on."""
+        """Undo what happens inside if it raises; the exception passes on.
+
+        They nest. Tasks started inside may use the transaction meanwhile, others are refused with TransactionError:
+        their work would be undone with it.
+        """
         ...
 
 
@@ -343,7 +347,10 @@ class Unit(Protocol):
         ...
 
     async def undo(self) -> None:
-        """Take back everything since the innermost mark, outputs too, and close it."""
+        """Take back everything since the innermost mark, outputs too, and close it.
+
+        `tx` is another one from then on: what a failed handler left running can't write for its neighbours.
+        """
         ...
 
     async def keep(self) -> None:

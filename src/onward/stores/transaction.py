@@ -14,6 +14,7 @@ from onward.errors import StoreError, TransactionError
 from onward.outgoing import encode as encode_event
 from onward.ports import Outgoing
 from onward.sqlite.failures import translate
+from onward.stores.savepoints import Savepoint, Savepoints
 from onward.stores.vetting import Plan, vet
 
 MAX_VETTED = 10_000
@@ -45,17 +46,17 @@ class Statements:
         self.failed: StoreError | None = None
         self.open = False
         self._plans: dict[str, Plan] = {}
-        self._depth = 0
+        self.savepoints = Savepoints()
 
     def anew(self) -> Statements:
         """For another transaction: a `tx` kept from this one stays ended while the other is open."""
         other = copy(self)
-        other.open, other.failed, other.outputs, other._depth = False, None, [], 0
+        other.open, other.failed, other.outputs, other.savepoints = False, None, [], Savepoints()
         return other
 
     def run(self, sql: str, params: dict[str, Any]) -> SqliteResult:
         plan = self._plans.get(sql)
-        if plan is None or not self.open or self.failed is not None:
+        if plan is None or not self.open or self.failed is not None or self.savepoints:
             plan = self._admit(sql)
         try:
             cursor = self._execute(sql, plan.arguments(params))
@@ -69,32 +70,45 @@ class Statements:
     def publish(self, events: tuple[object, ...]) -> None:
         if not self.open:
             raise _ended()
+        self.savepoints.refuse_others()
         self.outputs.extend(map(encode_event, events))
 
-    def enter(self) -> int:
+    def enter(self) -> Savepoint:
         if not self.open:
             raise _ended()
-        self._depth += 1
-        self.connection.execute(f"SAVEPOINT onward_user_{self._depth}")
-        return len(self.outputs)
+        savepoint = self.savepoints.enter(len(self.outputs))
+        self.connection.execute(f"SAVEPOINT {savepoint.name}")
+        return savepoint
 
-    def leave(self, outputs: int, keep: bool) -> None:
-        name = f"onward_user_{self._depth}"
-        self._depth -= 1
-        if not keep or self.failed is not None:
-            self.connection.execute(f"ROLLBACK TO {name}")
-            del self.outputs[outputs:]
+    def leave(self, savepoint: Savepoint, keep: bool) -> None:
+        innermost = self.savepoints.leave(savepoint)
+        if innermost is None or not self.open:
+            if keep:
+                raise _ended()
+            return  # its work is undone already
+        if not keep or not innermost or self.failed is not None:
+            self.connection.execute(f"ROLLBACK TO {savepoint.name}")
+            del self.outputs[savepoint.outputs :]
             self.failed = None
-        self.connection.execute(f"RELEASE {name}")
+        self.connection.execute(f"RELEASE {savepoint.name}")
+        if not innermost:
+            self.failed = TransactionError(
+                "A savepoint was left while one inside it was open: both were undone. Leave the inner one first."
+            )
+            raise self.failed
 
     def _admit(self, sql: str) -> Plan:
         if not self.open:
             raise _ended()
+        self.savepoints.refuse_others()
         if self.failed is not None:
             raise TransactionError(
                 f"An earlier statement failed ({self.failed}) and its error was caught without a savepoint, so this"
                 " event can't take effect. Put `async with tx.savepoint():` around what may fail."
             ) from self.failed
+        known = self._plans.get(sql)
+        if known is not None:
+            return known
         try:
             plan = vet(self.connection, sql)
         except TransactionError:
@@ -171,10 +185,10 @@ class SqliteSyncTransaction:
 
 @contextmanager
 def _savepoint(statements: Statements) -> Iterator[None]:
-    outputs = statements.enter()
+    savepoint = statements.enter()
     try:
         yield
     except BaseException:
-        statements.leave(outputs, keep=False)
+        statements.leave(savepoint, keep=False)
         raise
-    statements.leave(outputs, keep=True)
+    statements.leave(savepoint, keep=True)

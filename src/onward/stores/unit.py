@@ -54,22 +54,18 @@ class SqliteUnit:
 
     def __init__(self, database: Database, statements: Statements, outlet: Outlet, forget: Callable[[], None]) -> None:
         self._database = database
-        statements = self._statements = statements.anew()
+        self._statements = statements
         self._outlet = outlet
         self._forget = forget
         self._marks: list[int] = []
         self._active = False
-        self.tx = SqliteTransaction(statements)
-        self.sync_tx = SqliteSyncTransaction(statements)
         self.outputs: list[Outgoing] = []
+        self._renew()
 
     async def __aenter__(self) -> SqliteUnit:
         await self._database.begin()
         self._active = True
-        statements = self._statements
-        statements.open = True
-        statements.failed = None
-        self.outputs = statements.outputs = []
+        self._statements.open = True
         return self
 
     async def __aexit__(
@@ -87,7 +83,9 @@ class SqliteUnit:
     async def undo(self) -> None:
         name = f"onward_{len(self._marks)}"
         del self.outputs[self._marks.pop() :]
-        self._statements.failed = None
+        self._statements.open = False  # a task that the failed handler left behind writes into no other event
+        self._renew()
+        self._statements.open = True
         self._forget()
         self._savepoint(f"ROLLBACK TO {name}")
         self._savepoint(f"RELEASE {name}")
@@ -96,6 +94,13 @@ class SqliteUnit:
         self._refuse_failed()
         self._savepoint(f"RELEASE onward_{len(self._marks)}")
         self._marks.pop()
+
+    def _renew(self) -> None:
+        """A `tx` that works while this unit is open, and until the next `undo`."""
+        statements = self._statements = self._statements.anew()
+        statements.outputs = self.outputs
+        self.tx = SqliteTransaction(statements)
+        self.sync_tx = SqliteSyncTransaction(statements)
 
     def _savepoint(self, sql: str) -> None:
         try:
@@ -142,6 +147,11 @@ class SqliteUnit:
                 f"A statement failed ({failed}) and its error was caught without a savepoint, so nothing of this event"
                 " was stored. Put `async with tx.savepoint():` around what may fail."
             ) from failed
+        if self._statements.savepoints:
+            raise TransactionError(
+                "The handler returned while a task that it started was inside `tx.savepoint()`, so nothing of this"
+                " event was stored. Await every task that uses `tx`."
+            )
 
     def _settle(self, claim: Claim, done: Settlement) -> None:
         writer = self._database.writer

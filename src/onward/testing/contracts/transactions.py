@@ -8,6 +8,7 @@ import pytest
 
 from onward.errors import StoreError, TransactionError
 from onward.events import Event
+from onward.ports import Transaction
 from onward.testing.contracts.scenes import StoreBench, event, on_store
 
 
@@ -77,6 +78,97 @@ class TransactionContract:
                         raise ZeroDivisionError
             await unit.commit(None, None)
         assert await bench.effects() == [1]
+
+    @on_store
+    async def test_a_savepoint_beside_one_of_another_task_is_refused(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        entered, refused = asyncio.Event(), asyncio.Event()
+
+        async def first(tx: Transaction) -> None:
+            async with tx.savepoint():
+                entered.set()
+                await tx.execute("INSERT INTO effect VALUES (1)")
+                await refused.wait()
+                await tx.execute("INSERT INTO effect VALUES (2)")
+
+        async def second(tx: Transaction) -> None:
+            await entered.wait()
+            try:
+                for attempt in (tx.savepoint().__aenter__(), tx.execute("SELECT 1"), tx.publish(Counted(number=1))):
+                    with pytest.raises(TransactionError, match="another task"):
+                        await attempt
+            finally:
+                refused.set()
+
+        async with bench.store.unit() as unit:
+            await asyncio.gather(first(unit.tx), second(unit.tx))
+            await unit.tx.execute("INSERT INTO effect VALUES (3)")
+            await unit.commit(None, None)
+        assert await bench.effects() == [1, 2, 3]
+        assert bench.published() == 0
+
+    @on_store
+    async def test_a_task_started_inside_a_savepoint_works_in_it(self, bench: StoreBench) -> None:
+        await bench.claimed()
+
+        async def inner(tx: Transaction) -> None:
+            await tx.execute("INSERT INTO effect VALUES (2)")
+            async with tx.savepoint():
+                await tx.execute("INSERT INTO effect VALUES (3)")
+                raise ZeroDivisionError
+
+        async with bench.store.unit() as unit:
+            async with unit.tx.savepoint():
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                with pytest.raises(ZeroDivisionError):
+                    await asyncio.create_task(inner(unit.tx))
+            await unit.commit(None, None)
+        assert await bench.effects() == [1, 2]
+
+    @on_store
+    async def test_savepoints_left_in_the_order_they_were_entered_fail_the_event(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        with pytest.raises(TransactionError):  # noqa: PT012 - the block is what is claimed
+            async with bench.store.unit() as unit:
+                outer, inner = unit.tx.savepoint(), unit.tx.savepoint()
+                await outer.__aenter__()
+                await inner.__aenter__()
+                await unit.tx.execute("INSERT INTO effect VALUES (1)")
+                for savepoint in (outer, inner):
+                    with pytest.raises(TransactionError):
+                        await savepoint.__aexit__(None, None, None)
+                await unit.commit(None, None)
+        assert await bench.effects() == []
+
+    @on_store
+    async def test_an_event_is_not_kept_while_a_task_is_inside_a_savepoint(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        entered, undone = asyncio.Event(), asyncio.Event()
+
+        async def linger(tx: Transaction) -> None:
+            async with tx.savepoint():
+                await tx.execute("INSERT INTO effect VALUES (1)")
+                entered.set()
+                await undone.wait()
+                with pytest.raises(TransactionError):
+                    await tx.execute("INSERT INTO effect VALUES (2)")
+
+        async with bench.store.unit() as unit:
+            await unit.mark()
+            lingering = asyncio.create_task(linger(unit.tx))
+            await entered.wait()
+            with pytest.raises(TransactionError):
+                await unit.keep()
+            await unit.undo()
+            await unit.mark()
+            async with unit.tx.savepoint():
+                await unit.tx.execute("INSERT INTO effect VALUES (3)")
+                undone.set()
+                with pytest.raises(TransactionError):
+                    await lingering
+            await unit.keep()
+            await unit.commit(None, None)
+        assert await bench.effects() == [3]
 
     @on_store
     async def test_an_sql_error_caught_inside_a_savepoint_leaves_the_event_whole(self, bench: StoreBench) -> None:
