@@ -10,12 +10,13 @@ import apsw
 import msgspec
 
 from onward import ids
-from onward.errors import InfrastructureError, RegistrationError, TransactionError
+from onward.errors import RegistrationError, TransactionError
 from onward.events import Envelope
 from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog, read
+from onward.sqlite.publishing import Publisher
 from onward.sqlite.times import from_micros
 from onward.telemetry.failpoints import reach
 from onward.topics import Retention, Topic
@@ -24,9 +25,6 @@ POLL_S = 1.0  # the net under wake-ups, and how often other members' lives are l
 
 Alive = Callable[[str], Sequence[str]]
 """Live members of a group, by its name, in one order for all; ours is among them."""
-
-
-_Waiting = tuple[Sequence[Outgoing], str, "asyncio.Future[None]"]
 
 
 class SqliteLog:
@@ -86,8 +84,7 @@ class SqliteBroker:
         self._file = file
         self._alive = alive
         self._consumers: set[SqliteConsumer] = set()
-        self._waiting: list[_Waiting] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._publisher = Publisher(file)
         file.appended.append(self.wake)
 
     async def open(self, topics: Iterable[Topic]) -> None:
@@ -114,59 +111,7 @@ class SqliteBroker:
                 "publish() was called inside a transaction of this task, and would wait for its end for ever. Use"
                 " `tx.publish(…)`, or return the event from the handler: it is published when the transaction commits."
             )
-        entry = (outgoing, source, asyncio.get_running_loop().create_future())
-        self._waiting.append(entry)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_waiting())
-        try:
-            await entry[2]
-        except asyncio.CancelledError:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            raise
-
-    async def _write_waiting(self) -> None:
-        """Write what waits: those who came while the last commit ran share the next one."""
-        batch: list[_Waiting] = []
-        try:
-            while self._waiting:
-                await self._file.database.begin()
-                batch, self._waiting = self._waiting, []
-                error = self._write(batch)
-                if error is not None and len(batch) > 1:
-                    for entry in batch:
-                        await self._file.database.begin()
-                        if entry[2].done():  # its publisher was cancelled meanwhile
-                            self._file.database.rollback()
-                        else:
-                            _finish([entry], self._write([entry]))
-                else:
-                    _finish(batch, error)
-        except InfrastructureError as error:
-            waiting, self._waiting = self._waiting, []
-            _finish([*batch, *waiting], error)
-        finally:
-            self._writing = None
-
-    def _write(self, batch: Sequence[_Waiting]) -> Exception | None:
-        """Append and commit the open transaction, or roll it back; the error, if there was one."""
-        database = self._file.database
-        try:
-            reach("publish.begun")
-            for outgoing, source, _ in batch:
-                self._file.append(outgoing, source)
-            reach("publish.written")
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to who published; the lock must not stay
-            self._file.forget()
-            database.rollback()
-            return translate(error, "Publishing") if isinstance(error, apsw.Error) else error
-        try:
-            database.commit()
-        except InfrastructureError as error:
-            self._file.forget()
-            return error
-        reach("publish.committed")
-        return None
+        await self._publisher.publish(outgoing, source)
 
     async def consume(self, group: Group) -> SqliteConsumer:
         consumer = SqliteConsumer(self, self._file, group, self._alive)
@@ -343,13 +288,3 @@ def _share(partitions: int, members: Sequence[str], member: str) -> int:
     base, more = divmod(partitions, count)
     place = members.index(member) if member in members else count - 1
     return base + (place < more)
-
-
-def _finish(batch: Sequence[_Waiting], error: Exception | None) -> None:
-    for _, _, done in batch:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
