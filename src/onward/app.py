@@ -18,7 +18,7 @@ from onward.topics import Topic
 
 if TYPE_CHECKING:
     from onward.pipeline.invocation import Middleware
-    from onward.runtime import Engine, Lock, Service, ServicePlan
+    from onward.runtime import Engine, Lock, Outbox, Service, ServicePlan
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 RESERVED_NAMES = ("transactional",)
@@ -121,15 +121,29 @@ class App:
             invariants=dict(self.invariants),
         )
 
-    async def publish(self, *events: object) -> None:
+    async def publish(self, *events: object, within: object = None) -> None:
         """Publish events, all or none; they are durable when this returns. In order per key.
+
+        within: a transaction of this service that is open: they are published by its commit, and not at all if it
+                does not commit.
 
         Raises EncodeError, BacklogFullError and InfrastructureError, after which nothing was published.
         """
+        if within is not None:
+            self.outbox(within).add(*events)
+            return
         outgoing = [encode(event) for event in events]
         if outgoing:
             engine = await self._opened()
             await engine.broker.publish(outgoing, self.name)
+
+    def outbox(self, session: object) -> Outbox:
+        """Where synchronous code publishes in a transaction that is open: `app.outbox(tx).add(event)`.
+
+        Raises TransactionError for what is no transaction of this service.
+        """
+        path = self._engine.database.path if self._engine is not None else str(self.settings.database.resolve())
+        return runtime.Outbox(session, service=self.name, path=path)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

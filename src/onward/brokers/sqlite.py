@@ -109,7 +109,8 @@ class SqliteBroker:
         if self._file.database.is_mine:
             raise TransactionError(
                 "publish() was called inside a transaction of this task, and would wait for its end for ever. Use"
-                " `tx.publish(…)`, or return the event from the handler: it is published when the transaction commits."
+                " `app.publish(…, within=tx)` or `tx.publish(…)`, or return the event from the handler: it is published"
+                " when the transaction commits."
             )
         await self._publisher.publish(outgoing, source)
 

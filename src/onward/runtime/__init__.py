@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asyncio import Lock as Lock
 
+    from onward.outbox import Outbox as Outbox
     from onward.runtime.engine import Engine as Engine
     from onward.runtime.service import Service as Service
     from onward.runtime.service import ServicePlan as ServicePlan
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "onward.runtime.engine",
     "Lock": "asyncio",  # half of what importing onward would take
+    "Outbox": "onward.outbox",
     "Service": "onward.runtime.service",
     "ServicePlan": "onward.runtime.service",
 }

@@ -94,7 +94,7 @@ class MemoryStore:
         self._database = database
         self._prepare = prepare
         self._service = service
-        self._statements = Statements(database.writer)
+        self._statements = Statements(database, service)
         self._queries = Queries(database)
         self._staged: list[Callable[[], None]] = []
         self._closed = False

@@ -30,7 +30,7 @@ class SqliteStore:
         self._log = log
         self._names = log.names
         self._service = service
-        self._statements = Statements(log.database.writer)
+        self._statements = Statements(log.database, service)
         self._queries = Queries(log.database)
 
     def unit(self) -> SqliteUnit:

@@ -13,6 +13,7 @@ import msgspec
 from onward.errors import StoreError, TransactionError
 from onward.outgoing import encode as encode_event
 from onward.ports import Outgoing
+from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.stores.savepoints import Savepoint, Savepoints
 from onward.stores.vetting import Plan, vet
@@ -38,7 +39,10 @@ class SqliteResult(msgspec.Struct, eq=False, gc=False):
 class Statements:
     """What both faces of the transaction share: running, vetting, savepoints, the events published so far."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, database: Database, service: str) -> None:
+        connection = database.writer
+        self.path = database.path
+        self.service = service
         self.connection = connection
         self._changes = connection.changes
         self._execute = connection.cursor().execute  # one for all: a new one each time costs a third of an UPDATE
@@ -132,17 +136,18 @@ def misfit(sql: str, error: Exception) -> TransactionError:
 
 def _ended() -> TransactionError:
     return TransactionError(
-        "This transaction has ended: it lives as long as the handler call it was given to. Use it there."
+        "This transaction has ended, and nothing more was stored or published: it lives as long as the block or the"
+        " handler call it was given to. Use it there."
     )
 
 
 class SqliteTransaction:
     """`Transaction` on the file."""
 
-    __slots__ = ("_run", "_statements")
+    __slots__ = ("_run", "statements")
 
     def __init__(self, statements: Statements) -> None:
-        self._statements = statements
+        self.statements = statements
         self._run = statements.run
 
     async def execute(self, sql: str, /, **params: object) -> SqliteResult:
@@ -152,34 +157,34 @@ class SqliteTransaction:
         self._run(sql, params)
 
     async def publish(self, *events: object) -> None:
-        self._statements.publish(events)
+        self.statements.publish(events)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        with _savepoint(self._statements):
+        with _savepoint(self.statements):
             yield
 
 
 class SqliteSyncTransaction:
     """`SyncTransaction` on the file."""
 
-    __slots__ = ("_statements",)
+    __slots__ = ("statements",)
 
     def __init__(self, statements: Statements) -> None:
-        self._statements = statements
+        self.statements = statements
 
     def execute(self, sql: str, /, **params: object) -> SqliteResult:
-        return self._statements.run(sql, params)
+        return self.statements.run(sql, params)
 
     def submit(self, sql: str, /, **params: object) -> None:
-        self._statements.run(sql, params)
+        self.statements.run(sql, params)
 
     def publish(self, *events: object) -> None:
-        self._statements.publish(events)
+        self.statements.publish(events)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        with _savepoint(self._statements):
+        with _savepoint(self.statements):
             yield
 
 
