@@ -349,7 +349,9 @@ class Unit(Protocol):
     async def undo(self) -> None:
         """Take back everything since the innermost mark, outputs too, and close it.
 
-        `tx` is another one from then on: what a failed handler left running can't write for its neighbours.
+        `tx` is another one from then on: what a failed handler left running can't write for its neighbours. Raises
+        TransactionError when a statement has undone the whole transaction by itself, as a schema can say: there is
+        nothing left then to go on with.
         """
         ...
 

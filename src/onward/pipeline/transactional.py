@@ -16,7 +16,7 @@ from random import random
 from time import perf_counter
 from typing import Any
 
-from onward.errors import BatchFailed, MessageError
+from onward.errors import BatchFailed, MessageError, TransactionError
 from onward.events import Envelope
 from onward.outgoing import encode, flatten
 from onward.pipeline.context import Context
@@ -42,10 +42,19 @@ class _Again(Exception):
         self.failure = failure
 
 
+class _Ended(Exception):
+    """A statement took the whole transaction away: run again up to offset `last`, without those to blame."""
+
+    def __init__(self, blamed: dict[tuple[int, str], BaseException], last: int) -> None:
+        self.blamed = blamed
+        self.last = last
+
+
 @dataclass(slots=True)
 class _Careful:
-    """What a careful pass gathered."""
+    """What a careful pass gathered; `known` failed in an earlier one by (offset, handler), and does not run again."""
 
+    known: dict[tuple[int, str], BaseException]
     succeeded: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -262,16 +271,22 @@ class TransactionalRunner:
         """Run with a savepoint each, commit what comes before an event that must be tried again, or the time limit."""
         cut = len(records)
         again: list[Failure] = []
+        known: dict[tuple[int, str], BaseException] = {}
         while True:
-            found = _Careful()
-            async with self._store.unit() as unit:
-                reach("careful.begun")
-                stop = await self._singles(claim, unit, records[:cut], found, again)
-                earlier = await self._lists(claim, unit, records, stop, found, again)
-                if earlier < stop:
-                    cut = earlier
-                    continue  # leaving the block rolls back; the shorter run can't fail there again
-                await self._settle_carefully(claim, unit, records, stop, found, again)
+            found = _Careful(known)
+            try:
+                async with self._store.unit() as unit:
+                    reach("careful.begun")
+                    stop = await self._singles(claim, unit, records[:cut], found, again)
+                    earlier = await self._lists(claim, unit, records, stop, found, again)
+                    if earlier < stop:
+                        cut = earlier
+                        continue  # leaving the block rolls back; the shorter run can't fail there again
+                    await self._settle_carefully(claim, unit, records, stop, found, again)
+            except _Ended as ended:
+                known.update(ended.blamed)
+                cut = sum(record[0] <= ended.last for record in records[:cut])
+                continue
             self._report(found, again)
             next_offset = records[stop][0] if stop < len(records) else None
             waits = [failure.after_s for failure in again if failure.offset == next_offset]
@@ -307,7 +322,7 @@ class TransactionalRunner:
             if index and perf_counter() > deadline:
                 return index
             await unit.mark()
-            one = _Careful()
+            one = _Careful(found.known)
             try:
                 await self._event(claim, unit, record, one)
             except _Again as stop:
@@ -335,6 +350,10 @@ class TransactionalRunner:
         for bound in route.singles:
             if claim.joined.get(bound.handler.name, 0) > record[0]:
                 continue
+            place = (record[0], bound.handler.name)
+            if place in found.known:
+                self._judged(found.known[place], claim, record, bound, found)
+                continue
             await unit.mark()
             try:
                 await self._call(claim, unit, bound, event, record)
@@ -344,7 +363,7 @@ class TransactionalRunner:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled():
                     raise
-                await unit.undo()
+                await _undo(unit, {place: error}, record[0])
                 self._judged(error, claim, record, bound, found)
             else:
                 found.succeeded[bound.handler.name] += 1
@@ -377,8 +396,11 @@ class TransactionalRunner:
         """Run the list handlers; the index of the earliest record that one of them wants tried again, or `stop`."""
         earliest = records[stop][0] if stop < len(records) else records[-1][0] + 1
         for bound, items in found.listed.items():
-            failed: dict[int, BaseException] = {}
-            await self._some(claim, unit, bound, items, failed)
+            name = bound.handler.name
+            places = {record[0]: (record[0], name) for record, _ in items}
+            failed = {offset: found.known[place] for offset, place in places.items() if place in found.known}
+            rest = [item for item in items if item[0][0] not in failed]
+            await self._some(claim, unit, bound, rest, failed)
             for offset, error in failed.items():
                 record = next(record for record, _ in items if record[0] == offset)
                 failure = self._judge(error, claim, record, bound)
@@ -409,21 +431,24 @@ class TransactionalRunner:
         except NOBODYS_ATTEMPT:
             raise
         except BatchFailed as error:
-            await unit.undo()
             named = {index: cause for index, cause in error.failures.items() if 0 <= index < len(items)}
             if not named:
                 named = dict.fromkeys(range(len(items)), error)
-            failed.update({items[index][0][0]: cause for index, cause in named.items()})
+            blamed = {items[index][0][0]: cause for index, cause in named.items()}
+            name = bound.handler.name
+            await _undo(unit, {(offset, name): cause for offset, cause in blamed.items()}, items[-1][0][0])
+            failed.update(blamed)
             rest = [item for index, item in enumerate(items) if index not in named]
             await self._some(claim, unit, bound, rest, failed)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
-            await unit.undo()
-            if len(items) == 1:
-                failed[items[0][0][0]] = error
+            first, half = items[0][0][0], len(items) // 2
+            if not half:
+                await _undo(unit, {(first, bound.handler.name): error}, first)
+                failed[first] = error
                 return
-            half = len(items) // 2
+            await _undo(unit, {}, items[half - 1][0][0])
             await self._some(claim, unit, bound, items[:half], failed)
             await self._some(claim, unit, bound, items[half:], failed)
 
@@ -443,6 +468,14 @@ class TransactionalRunner:
             return await self._carefully(claim, [record])
         self._meter.died("")
         return 1, None
+
+
+async def _undo(unit: Unit, blamed: dict[tuple[int, str], BaseException], last: int) -> None:
+    """Take back what a failed call did. Raises _Ended where the call left nothing to take it back from."""
+    try:
+        await unit.undo()
+    except TransactionError as error:
+        raise _Ended(blamed, last) from error
 
 
 async def _run_direct(unit: Unit, function: Callable[[Any, Transaction], Awaitable[Any]], events: list[Any]) -> None:

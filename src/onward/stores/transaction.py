@@ -66,10 +66,24 @@ class Statements:
             cursor = self._execute(sql, plan.arguments(params))
             return SqliteResult(cursor.fetchall() if plan.gives_rows else [], self._changes())
         except apsw.Error as error:
-            self.failed = translate(error, f"Running {sql[:200]!r}")
+            self.failed = self._failure(sql, error)
             raise self.failed from error
         except (KeyError, TypeError) as error:
             raise misfit(sql, error) from error
+
+    @property
+    def taken_away(self) -> StoreError | None:
+        """The error of the statement that has undone the whole transaction by itself, if one has."""
+        return None if self.connection.in_transaction else self.failed
+
+    def _failure(self, sql: str, error: apsw.Error) -> StoreError:
+        if isinstance(error, apsw.ConstraintError) and not self.connection.in_transaction:
+            return TransactionError(
+                f"{sql[:200]!r} failed ({error}), and the schema says ROLLBACK for that: SQLite undid the whole"
+                " transaction. Nothing of this event was stored. Say ABORT in the table's ON CONFLICT, or in the"
+                " trigger's RAISE, which undoes the statement alone."
+            )
+        return translate(error, f"Running {sql[:200]!r}")
 
     def publish(self, events: tuple[object, ...]) -> None:
         if not self.open:
@@ -90,6 +104,11 @@ class Statements:
             if keep:
                 raise _ended()
             return  # its work is undone already
+        gone = self.taken_away
+        if gone is not None:
+            if keep:
+                raise gone
+            return
         if not keep or not innermost or self.failed is not None:
             self.connection.execute(f"ROLLBACK TO {savepoint.name}")
             del self.outputs[savepoint.outputs :]

@@ -81,6 +81,9 @@ class SqliteUnit:
         self._savepoint(f"SAVEPOINT onward_{len(self._marks)}")
 
     async def undo(self) -> None:
+        gone = self._statements.taken_away
+        if gone is not None:
+            raise TransactionError(f"Nothing is left of this transaction: {gone}") from gone
         name = f"onward_{len(self._marks)}"
         del self.outputs[self._marks.pop() :]
         self._statements.open = False  # a task that the failed handler left behind writes into no other event
