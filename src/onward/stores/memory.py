@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import apsw
 
-from onward.errors import ClaimLostError, RegistrationError, StoreClosedError
+from onward.errors import StoreClosedError
 from onward.ledger import Position
 from onward.ports import (
     Attempt,
@@ -27,7 +27,10 @@ from onward.sqlite.connection import connect
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.stores.reading import Queries
-from onward.stores.transaction import SqliteResult, Statements
+from onward.stores.registration import newcomers, refuse_unknown
+from onward.stores.result import StatementResult
+from onward.stores.settling import claim_lost
+from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 
 Prepare = Callable[[Sequence[Outgoing], str], Callable[[], None]]
@@ -110,7 +113,7 @@ class MemoryStore:
     def unit(self) -> MemoryUnit:
         return MemoryUnit(self, self._database, self._statements)
 
-    async def read(self, sql: str, params: Mapping[str, object]) -> SqliteResult:
+    async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         """Waits for an open transaction's end: reader and writer are one connection, and it would see half of it."""
         self._queries.refuse_inside()
         await self._database.begin()
@@ -137,10 +140,7 @@ class MemoryStore:
     async def open(self, service: ServiceEntry) -> list[int]:
         for entry in service.subscriptions:
             self._check(service.name, entry)
-        here = {(entry.name, entry.topic) for entry in service.subscriptions}
-        for known in self.subscriptions:
-            if service.subscriptions and (known.entry.name, known.entry.topic) not in here:
-                raise _missing(service.name, known.entry.name, known.entry.topic)
+        refuse_unknown(service, ((known.entry.name, known.entry.topic) for known in self.subscriptions))
         try:
             async with self._database.transaction() as connection:
                 for sql in service.schema:
@@ -155,24 +155,8 @@ class MemoryStore:
 
     def _check(self, service: str, entry: SubscriptionEntry) -> None:
         known = self._find(entry)
-        if known is None:
-            return
-        for handler in entry.handlers:
-            before = known.handlers.get(handler.name)
-            if before is None and handler.start != "now":
-                raise RegistrationError(
-                    f"Handler {handler.name!r} joins the running subscription {service}/{entry.name} on topic"
-                    f" {entry.topic!r} with start={handler.start!r}, but the others are past that. Give it start='now',"
-                    " or alone=True for a position of its own. Nothing was handled."
-                )
-            if before is not None and (before.kind, before.start) != (handler.kind, handler.start):
-                raise RegistrationError(
-                    f"Handler {handler.name!r} of service {service!r} is on record as {before.kind},"
-                    f" start={before.start}, and the code says {handler.kind}, start={handler.start}. Put it back, or"
-                    " give it a new name. Nothing was handled."
-                )
-        for name in known.handlers.keys() - {handler.name for handler in entry.handlers}:
-            raise _missing(service, name, entry.topic)
+        if known is not None:
+            newcomers(service, entry, {name: (each.kind, each.start) for name, each in known.handlers.items()})
 
     def _register(self, entry: SubscriptionEntry) -> int:
         known = self._find(entry)
@@ -301,17 +285,5 @@ class MemoryUnit(SqliteUnit):
     def _settle(self, claim: Claim, done: Settlement) -> None:
         account = self._store.account(claim.subscription, claim.partition)
         if (account.token, account.revision) != (claim.token, claim.revision):
-            raise ClaimLostError(
-                f"Partition {claim.partition} of topic {claim.topic!r} has been claimed by somebody else since; this"
-                " batch was rolled back.",
-                topic=claim.topic,
-                partition=claim.partition,
-            )
+            raise claim_lost(claim)
         self._store.stage(lambda: self._store.settle(claim, done))
-
-
-def _missing(service: str, name: str, topic: str) -> RegistrationError:
-    return RegistrationError(
-        f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
-        " count as done without having run. Put it back. Nothing was handled."
-    )

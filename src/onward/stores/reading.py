@@ -7,10 +7,11 @@ from typing import Any
 
 import apsw
 
-from onward.errors import TransactionError
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
-from onward.stores.transaction import MAX_VETTED, SqliteResult, misfit
+from onward.stores.refusals import misfit, no_query, read_inside
+from onward.stores.result import StatementResult
+from onward.stores.transaction import MAX_VETTED
 
 
 class Queries:
@@ -23,19 +24,16 @@ class Queries:
     def refuse_inside(self) -> None:
         """Raises TransactionError in a task that is inside a transaction: what it wrote there would be missing."""
         if self._database.is_mine:
-            raise TransactionError(
-                "This task is inside a transaction, and a read beside it would not see what was written there. Use"
-                " `tx.execute` of that transaction, or read after its end."
-            )
+            raise read_inside()
 
-    def run(self, sql: str, params: Mapping[str, Any]) -> SqliteResult:
+    def run(self, sql: str, params: Mapping[str, Any]) -> StatementResult:
         """All rows. Raises TransactionError for what is no query, and StoreError."""
         reader = self._database.reader
         given = dict(params) or None
         try:
             if sql not in self._vetted:
                 self._vet(reader, sql, given)
-            return SqliteResult(reader.execute(sql, given).fetchall(), 0)
+            return StatementResult(reader.execute(sql, given).fetchall(), 0)
         except apsw.Error as error:
             raise translate(error, f"Reading with {sql[:200]!r}") from error
         except (KeyError, TypeError) as error:
@@ -65,10 +63,7 @@ class Queries:
             reader.authorizer = None
             cursor.close(True)
         if queries != [True]:
-            raise TransactionError(
-                f"`app.read` runs one SELECT and nothing else, and {sql[:200]!r} is no such thing. Nothing was run; to"
-                " write, use `async with app.transaction() as tx`."
-            )
+            raise no_query(sql)
         if len(self._vetted) >= MAX_VETTED:
             self._vetted.clear()
         self._vetted.add(sql)

@@ -9,14 +9,16 @@ from time import time
 
 import apsw
 
-from onward.errors import RegistrationError, StoreCorruptError
+from onward.errors import StoreCorruptError
 from onward.ledger import IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
 from onward.stores.reading import Queries
-from onward.stores.transaction import SqliteResult, Statements
+from onward.stores.registration import newcomers, refuse_unknown
+from onward.stores.result import StatementResult
+from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 
 
@@ -41,7 +43,7 @@ class SqliteStore:
             self._log.forget,
         )
 
-    async def read(self, sql: str, params: Mapping[str, object]) -> SqliteResult:
+    async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         self._queries.refuse_inside()
         return self._queries.run(sql, params)
 
@@ -56,7 +58,7 @@ class SqliteStore:
                     [(service.name, name, sql) for name, sql in service.invariants.items()],
                 )
                 ids = [self._register(connection, service.name, entry) for entry in service.subscriptions]
-                self._refuse_unknown(connection, service)
+                refuse_unknown(service, _subscriptions(connection, service.name))
                 return ids
         except apsw.Error as error:
             raise translate(error, f"Preparing the tables of service {service.name!r}") from error
@@ -95,45 +97,12 @@ class SqliteStore:
                 connection, "SELECT name, kind, start FROM onward_handler WHERE subscription = ?", (subscription,)
             )
         }
-        here = {handler.name for handler in entry.handlers}
-        lacking = next((name for name in recorded if name not in here), None)
-        if lacking is not None:  # told first: a renamed handler is both lacking and new
-            raise _missing(service, lacking, entry.topic)
-        for handler in entry.handlers:
-            before = recorded.get(handler.name)
-            if before is None:
-                if handler.start != "now":
-                    raise RegistrationError(
-                        f"Handler {handler.name!r} joins the running subscription {service}/{entry.name} on topic"
-                        f" {entry.topic!r} with start={handler.start!r}, but the others are past that. Give it"
-                        " start='now', or alone=True for a position of its own. Nothing was handled."
-                    )
-                _add_handler(connection, subscription, handler)
-            elif before != (handler.kind, handler.start):
-                raise RegistrationError(
-                    f"Handler {handler.name!r} of service {service!r} is on record as {before[0]}, start={before[1]},"
-                    f" and the code says {handler.kind}, start={handler.start}. Put it back, give it a new name, or"
-                    f" run `onward handlers retire {service} {handler.name}` first. Nothing was handled."
-                )
-            else:
-                connection.execute(
-                    "UPDATE onward_handler SET types = ? WHERE subscription = ? AND name = ?",
-                    (json.dumps(handler.types), subscription, handler.name),
-                )
-
-    def _refuse_unknown(self, connection: apsw.Connection, service: ServiceEntry) -> None:
-        """A subscription on record that the code lacks would silently stand still."""
-        here = {(entry.name, entry.topic) for entry in service.subscriptions}
-        rows = fetch(
-            connection,
-            "SELECT s.name, t.name FROM onward_subscription s JOIN onward_topic t ON t.id = s.topic"
-            " WHERE s.service = ? AND s.retired_at IS NULL AND EXISTS"
-            " (SELECT 1 FROM onward_handler h WHERE h.subscription = s.id)",
-            (service.name,),
+        for handler in newcomers(service, entry, recorded):
+            _add_handler(connection, subscription, handler)
+        connection.executemany(
+            "UPDATE onward_handler SET types = ? WHERE subscription = ? AND name = ?",
+            [(json.dumps(handler.types), subscription, handler.name) for handler in entry.handlers],
         )
-        for name, topic in rows:
-            if (name, topic) not in here and service.subscriptions:
-                raise _missing(service.name, name, topic)
 
     async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
         try:
@@ -217,6 +186,18 @@ def _add_handler(connection: apsw.Connection, subscription: int, handler: Handle
     )
 
 
+def _subscriptions(connection: apsw.Connection, service: str) -> list[tuple[str, str]]:
+    """Name and topic of each that has handlers on record."""
+    rows = fetch(
+        connection,
+        "SELECT s.name, t.name FROM onward_subscription s JOIN onward_topic t ON t.id = s.topic"
+        " WHERE s.service = ? AND s.retired_at IS NULL AND EXISTS"
+        " (SELECT 1 FROM onward_handler h WHERE h.subscription = s.id)",
+        (service,),
+    )
+    return [(name, topic) for name, topic in rows]
+
+
 def _attempts(connection: apsw.Connection, subscription: int, partition: int) -> dict[tuple[int, str], Attempt]:
     rows = fetch(
         connection,
@@ -230,13 +211,3 @@ def _attempts(connection: apsw.Connection, subscription: int, partition: int) ->
 def _joined(connection: apsw.Connection, subscription: int, partition: int) -> dict[str, int]:
     rows = connection.execute("SELECT name, joined FROM onward_handler WHERE subscription = ?", (subscription,))
     return {name: json.loads(joined)[partition] for name, joined in rows}
-
-
-def _missing(service: str, name: str, topic: str) -> RegistrationError:
-    shared = f" --topic {topic}" if name == "transactional" else ""
-    return RegistrationError(
-        f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
-        " count as done without having run. Deploy the code that has it, or run"
-        f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}{shared}`."
-        " Nothing was handled."
-    )

@@ -8,32 +8,18 @@ from copy import copy
 from typing import Any
 
 import apsw
-import msgspec
 
 from onward.errors import StoreError, TransactionError
 from onward.outgoing import encode as encode_event
 from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
+from onward.stores.refusals import crossed_savepoints, ended, failed_before, misfit
+from onward.stores.result import StatementResult
 from onward.stores.savepoints import Savepoint, Savepoints
 from onward.stores.vetting import Plan, vet
 
 MAX_VETTED = 10_000
-
-
-class SqliteResult(msgspec.Struct, eq=False, gc=False):
-    """Rows and the number of rows changed."""
-
-    rows: list[tuple[Any, ...]]
-    rowcount: int
-
-    def one(self) -> tuple[Any, ...]:
-        if len(self.rows) != 1:
-            raise TransactionError(f"one() wants exactly one row and the statement gave {len(self.rows)}.")
-        return self.rows[0]
-
-    def scalar(self) -> Any:
-        return self.rows[0][0] if self.rows else None
 
 
 class Statements:
@@ -58,13 +44,13 @@ class Statements:
         other.open, other.failed, other.outputs, other.savepoints = False, None, [], Savepoints()
         return other
 
-    def run(self, sql: str, params: dict[str, Any]) -> SqliteResult:
+    def run(self, sql: str, params: dict[str, Any]) -> StatementResult:
         plan = self._plans.get(sql)
         if plan is None or not self.open or self.failed is not None or self.savepoints:
             plan = self._admit(sql)
         try:
             cursor = self._execute(sql, plan.arguments(params))
-            return SqliteResult(cursor.fetchall() if plan.gives_rows else [], self._changes())
+            return StatementResult(cursor.fetchall() if plan.gives_rows else [], self._changes())
         except apsw.Error as error:
             self.failed = self._failure(sql, error)
             raise self.failed from error
@@ -87,13 +73,13 @@ class Statements:
 
     def publish(self, events: tuple[object, ...]) -> None:
         if not self.open:
-            raise _ended()
+            raise ended()
         self.savepoints.refuse_others()
         self.outputs.extend(map(encode_event, events))
 
     def enter(self) -> Savepoint:
         if not self.open:
-            raise _ended()
+            raise ended()
         savepoint = self.savepoints.enter(len(self.outputs))
         self.connection.execute(f"SAVEPOINT {savepoint.name}")
         return savepoint
@@ -102,7 +88,7 @@ class Statements:
         innermost = self.savepoints.leave(savepoint)
         if innermost is None or not self.open:
             if keep:
-                raise _ended()
+                raise ended()
             return  # its work is undone already
         gone = self.taken_away
         if gone is not None:
@@ -115,20 +101,15 @@ class Statements:
             self.failed = None
         self.connection.execute(f"RELEASE {savepoint.name}")
         if not innermost:
-            self.failed = TransactionError(
-                "A savepoint was left while one inside it was open: both were undone. Leave the inner one first."
-            )
+            self.failed = crossed_savepoints()
             raise self.failed
 
     def _admit(self, sql: str) -> Plan:
         if not self.open:
-            raise _ended()
+            raise ended()
         self.savepoints.refuse_others()
         if self.failed is not None:
-            raise TransactionError(
-                f"An earlier statement failed ({self.failed}) and its error was caught without a savepoint, so this"
-                " event can't take effect. Put `async with tx.savepoint():` around what may fail."
-            ) from self.failed
+            raise failed_before(self.failed) from self.failed
         known = self._plans.get(sql)
         if known is not None:
             return known
@@ -145,21 +126,6 @@ class Statements:
         return plan
 
 
-def misfit(sql: str, error: Exception) -> TransactionError:
-    """For parameters that a statement can't be given."""
-    return TransactionError(
-        f"The parameters of {sql[:200]!r} don't fit ({error}): give each :name as a keyword, as text, bytes, int, float"
-        " or None."
-    )
-
-
-def _ended() -> TransactionError:
-    return TransactionError(
-        "This transaction has ended, and nothing more was stored or published: it lives as long as the block or the"
-        " handler call it was given to. Use it there."
-    )
-
-
 class SqliteTransaction:
     """`Transaction` on the file."""
 
@@ -169,7 +135,7 @@ class SqliteTransaction:
         self.statements = statements
         self._run = statements.run
 
-    async def execute(self, sql: str, /, **params: object) -> SqliteResult:
+    async def execute(self, sql: str, /, **params: object) -> StatementResult:
         return self._run(sql, params)
 
     async def submit(self, sql: str, /, **params: object) -> None:
@@ -192,8 +158,13 @@ class SqliteSyncTransaction:
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
 
+<<<<<<< HEAD
     def execute(self, sql: str, /, **params: object) -> SqliteResult:
         return self.statements.run(sql, params)
+=======
+    def execute(self, sql: str, /, **params: object) -> StatementResult:
+        return self._statements.run(sql, params)
+>>>>>>> ae1a721 (stores: have what every store does alike stand in one place)
 
     def submit(self, sql: str, /, **params: object) -> None:
         self.statements.run(sql, params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from time import time
 from types import TracebackType
@@ -11,17 +10,16 @@ from typing import Any
 import apsw
 import msgspec
 
-from onward.errors import ClaimLostError, TransactionError
 from onward.events import Envelope
 from onward.ports import Claim, DeadLetter, Outgoing, Retried, Settlement
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
+from onward.stores.refusals import inside_savepoint, swallowed
+from onward.stores.settling import claim_lost, settled, tallies
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 from onward.telemetry.failpoints import reach
-
-logger = logging.getLogger("onward.handlers")
 
 Outlet = Callable[[Sequence[Outgoing]], None]
 
@@ -135,9 +133,7 @@ class SqliteUnit:
             raise
         reach("store.committed")
         if claim is not None and settlement is not None:
-            _advance(claim, settlement)
-            for letter in settlement.dead:
-                _tell(claim, letter)
+            settled(claim, settlement)
 
     def _end(self) -> None:
         self._active = False
@@ -146,15 +142,9 @@ class SqliteUnit:
     def _refuse_failed(self) -> None:
         failed = self._statements.failed
         if failed is not None:
-            raise TransactionError(
-                f"A statement failed ({failed}) and its error was caught without a savepoint, so nothing of this event"
-                " was stored. Put `async with tx.savepoint():` around what may fail."
-            ) from failed
+            raise swallowed(failed) from failed
         if self._statements.savepoints:
-            raise TransactionError(
-                "The handler returned while a task that it started was inside `tx.savepoint()`, so nothing of this"
-                " event was stored. Await every task that uses `tx`."
-            )
+            raise inside_savepoint()
 
     def _settle(self, claim: Claim, done: Settlement) -> None:
         writer = self._database.writer
@@ -175,23 +165,9 @@ class SqliteUnit:
             ),
         )
         if writer.changes() != 1:
-            raise ClaimLostError(
-                f"Partition {claim.partition} of topic {claim.topic!r} has been claimed by another process since; this"
-                " batch was rolled back, and that process handles it.",
-                topic=claim.topic,
-                partition=claim.partition,
-            )
-        dead: dict[str, int] = {}
-        for letter in done.dead:
-            dead[letter.handler] = dead.get(letter.handler, 0) + 1
-        tallies = [
-            (*where, handler, done.succeeded.get(handler, 0), dead.get(handler, 0), 0)
-            for handler in {**done.succeeded, **dead}
-        ]
-        if done.skipped:
-            tallies.append((*where, "", 0, 0, done.skipped))
-        for tally in tallies:
-            writer.execute(_TALLY, tally)
+            raise claim_lost(claim)
+        for tally in tallies(done):
+            writer.execute(_TALLY, (*where, *tally))
         if done.dead:
             writer.executemany(_LETTER, [_letter_row(where, letter, now) for letter in done.dead])
         if done.attempts:
@@ -222,35 +198,6 @@ class SqliteUnit:
                 " died_at = ? WHERE id = ? AND subscription = ?",
                 (error, detail, time(), letter_id, where[0]),
             )
-
-
-def _advance(claim: Claim, done: Settlement) -> None:
-    claim.position = done.position
-    claim.revision += 1
-    if done.clears_unclean:
-        claim.unclean = 0
-    if done.suspect_until is not None:
-        claim.suspect_until = done.suspect_until
-    claim.attempts.update(done.attempts)
-    for key in done.forget:
-        claim.attempts.pop(key, None)
-
-
-def _tell(claim: Claim, letter: DeadLetter) -> None:
-    """Log a dead letter, with the error's class alone: its text may hold an event's values."""
-    logger.error(
-        "an event became a dead letter",
-        extra={
-            "handler": letter.handler,
-            "topic": claim.topic,
-            "partition": claim.partition,
-            "offset": letter.offset,
-            "event_id": letter.envelope.id,
-            "event_type": letter.envelope.type,
-            "attempt": letter.attempts,
-            "error": letter.error.partition(":")[0],
-        },
-    )
 
 
 def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ import msgspec
 
 from onward.errors import TransactionError
 from onward.sqlite.failures import translate
+from onward.stores.refusals import forbidden, nameless, several
 
 _FORBIDDEN = {
     apsw.SQLITE_TRANSACTION: "begin, commit or roll back",
@@ -60,17 +61,11 @@ def vet(connection: apsw.Connection, sql: str) -> Plan:
         while rest:
             following = _prepared(connection, rest)
             if following.does_something:
-                raise TransactionError(
-                    f"{sql[:200]!r} holds several statements, and a handler runs one at a time, on every store alike."
-                    " Call tx.execute() for each. Nothing was stored."
-                )
+                raise several(sql)
             rest = following.rest
     except apsw.Error as error:
         if refused:
-            raise TransactionError(
-                f"A handler can't {refused[0]} inside its transaction, as in {sql[:200]!r}: onward commits it"
-                " together with the event. Nothing was stored."
-            ) from error
+            raise forbidden(sql, refused[0]) from error
         raise translate(error, f"Preparing {sql[:200]!r}") from error
     finally:
         connection.authorizer = None
@@ -99,7 +94,7 @@ def _prepared(connection: apsw.Connection, sql: str) -> _Prepared:
     except apsw.ExecTraceAbort:
         pass
     except apsw.BindingsError as error:
-        raise _nameless(sql) from error
+        raise nameless(sql) from error
     finally:
         cursor.close(True)
     return found[0]
@@ -121,16 +116,10 @@ class _Nulls(Mapping[str, None]):
 def _arguments(sql: str, names: tuple[str | None, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
     known = [name for name in names if name is not None and not name.isdigit()]
     if len(known) < len(names):
-        raise _nameless(sql)
+        raise nameless(sql)
     if len(known) > 1:
         return itemgetter(*known)
     if known:
         (name,) = known
         return lambda params: (params[name],)
     return lambda params: ()
-
-
-def _nameless(sql: str) -> TransactionError:
-    return TransactionError(
-        f"{sql[:200]!r} has a parameter without a name. Write :name for each, and give its value as a keyword."
-    )

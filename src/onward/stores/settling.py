@@ -1,0 +1,62 @@
+"""What every store does alike when a batch settles: the sums it adds, and what memory and log say after the commit."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from onward.errors import ClaimLostError
+from onward.ports import Claim, DeadLetter, Settlement
+
+logger = logging.getLogger("onward.handlers")
+
+
+def tallies(done: Settlement) -> list[tuple[str, int, int, int]]:
+    """What a settlement adds to the sums, each handler once: (handler, succeeded, dead, skipped); "" is nobody's."""
+    dead = Counter(letter.handler for letter in done.dead)
+    handlers = {**done.succeeded, **dead, **({"": 0} if done.skipped else {})}
+    return [
+        (handler, done.succeeded.get(handler, 0), dead[handler], 0 if handler else done.skipped) for handler in handlers
+    ]
+
+
+def claim_lost(claim: Claim) -> ClaimLostError:
+    """For a commit that compared token and revision and found others."""
+    return ClaimLostError(
+        f"Partition {claim.partition} of topic {claim.topic!r} has been claimed by somebody else since; this batch was"
+        " rolled back, and its new owner handles it.",
+        topic=claim.topic,
+        partition=claim.partition,
+    )
+
+
+def settled(claim: Claim, done: Settlement) -> None:
+    """Bring memory to what has just been committed, and log the dead letters."""
+    claim.position = done.position
+    claim.revision += 1
+    if done.clears_unclean:
+        claim.unclean = 0
+    if done.suspect_until is not None:
+        claim.suspect_until = done.suspect_until
+    claim.attempts.update(done.attempts)
+    for key in done.forget:
+        claim.attempts.pop(key, None)
+    for letter in done.dead:
+        _tell(claim, letter)
+
+
+def _tell(claim: Claim, letter: DeadLetter) -> None:
+    """Log a dead letter, with the error's class alone: its text may hold an event's values."""
+    logger.error(
+        "an event became a dead letter",
+        extra={
+            "handler": letter.handler,
+            "topic": claim.topic,
+            "partition": claim.partition,
+            "offset": letter.offset,
+            "event_id": letter.envelope.id,
+            "event_type": letter.envelope.type,
+            "attempt": letter.attempts,
+            "error": letter.error.partition(":")[0],
+        },
+    )
