@@ -7,10 +7,9 @@ reused rowid; `pos` packs lane and offset into the rowid, so that one B-tree hol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter
 from time import time_ns
-from typing import Any
 
 import apsw
 
@@ -34,6 +33,7 @@ _SELECT = (
     " WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT ?"
 )
 _INSERT = "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_topic_of = itemgetter(0)
 _value_of = itemgetter(2)
 
 
@@ -67,19 +67,16 @@ class FileLog:
 
         Raises BacklogFullError before anything of its topic was written.
         """
-        by_topic: dict[str, list[Outgoing]] = {}
-        for event in outgoing:
-            try:
-                by_topic[event[0]].append(event)
-            except KeyError:
-                by_topic[event[0]] = [event]
         own_source = self.names.source(source)
         micros = time_ns() // 1000
-        for name, events in by_topic.items():
+        topics = set(map(_topic_of, outgoing))
+        for name in sorted(topics):
+            events = outgoing if len(topics) == 1 else [event for event in outgoing if event[0] == name]
             self._append_topic(name, events, own_source, micros)
-        self._pending.update(by_topic)
+        self._pending.update(topics)
 
-    def _append_topic(self, name: str, events: list[Outgoing], own_source: int, micros: int) -> None:
+    def _append_topic(self, name: str, events: Sequence[Outgoing], own_source: int, micros: int) -> None:
+        """Column by column, so that what all events have in common is looked up once and most else moves at once."""
         names = self.names
         stored = names.topic(name) or names.create_topic(Topic(name))
         lanes = fetch(
@@ -87,58 +84,54 @@ class FileLog:
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",
             (stored.id,),
         )
-        adds = sum(map(len, filter(None, map(itemgetter(3), events))))
-        self._refuse_when_full(stored, sum(size for _, size in lanes), adds)
-        partitions = self._partitions(events, len(lanes))
+        _, types, versions, values, keys, extras, ids, sources = zip(*events, strict=True)
+        value_bytes = [0 if value is None else len(value) for value in values]
+        self._refuse_when_full(stored, sum(size for _, size in lanes), sum(value_bytes))
         next_pos = [pos for pos, _ in lanes]
-        sizes = [0] * len(lanes)
-        kinds: dict[tuple[str, int], int] = {}
-        rows: list[tuple[Any, ...]] = []
-        add_row = rows.append
-        for event, partition, new_id in zip(events, partitions, uuid7_bytes(len(events)), strict=True):
-            _, event_type, version, value, key, extra, own_id, event_source = event
-            kind = kinds.get((event_type, version))
-            if kind is None:
-                kind = kinds[event_type, version] = names.kind(event_type, version)
-            pos = next_pos[partition]
-            next_pos[partition] = pos + 1
-            if value is not None:
-                sizes[partition] += len(value)
-            add_row(
-                (
-                    pos,
-                    kind,
-                    value,
-                    key,
-                    own_id or new_id,
-                    own_source if event_source is None else names.source(event_source),
-                    micros,
-                    extra,
-                )
+        adds = [0] * len(lanes)
+        places: list[int] = []
+        for partition, size in zip(self._partitions(keys, len(lanes)), value_bytes, strict=True):
+            places.append(next_pos[partition])
+            next_pos[partition] += 1
+            adds[partition] += size
+        wires = [(types[0], versions[0])] if _is_one(types) and _is_one(versions) else zip(types, versions, strict=True)
+        kinds = [names.kind(*wire) for wire in wires]
+        new_ids = uuid7_bytes(len(events))
+        rows = list(
+            zip(
+                places,
+                kinds if len(kinds) > 1 else repeat(kinds[0]),
+                values,
+                keys,
+                new_ids if not any(ids) else [own or new for own, new in zip(ids, new_ids, strict=True)],
+                [own_source if each is None else names.source(each) for each in sources],
+                repeat(micros),
+                extras,
+                strict=False,
             )
+        )
         if len(lanes) > 1:
-            rows.sort(key=itemgetter(0))
+            rows.sort()
         self._connection.executemany(_INSERT, rows)
         self._connection.executemany(
             "UPDATE onward_lane SET next_offset = ?, bytes = bytes + ? WHERE id = ?",
             [
                 (pos & OFFSET_MASK, size, pos >> LANE_SHIFT)
-                for pos, (before, _), size in zip(next_pos, lanes, sizes, strict=True)
+                for pos, (before, _), size in zip(next_pos, lanes, adds, strict=True)
                 if pos != before
             ],
         )
 
-    def _partitions(self, events: list[Outgoing], count: int) -> Sequence[int]:
+    def _partitions(self, keys: Sequence[str | None], count: int) -> Sequence[int]:
         """By key; an event without one goes where this append's other keyless events go, taking turns by append."""
         self._turn += 1
         if count == 1:
-            return [0] * len(events)
-        keys = [event[4] for event in events]
-        if None not in keys:
-            return partitions_of([key.encode() for key in keys if key is not None], count)
-        keyless = self._turn % count
-        hashed = iter(partitions_of([key.encode() for key in keys if key is not None], count))
-        return [keyless if key is None else next(hashed) for key in keys]
+            return [0] * len(keys)
+        hashed = partitions_of([key.encode() for key in keys if key is not None], count)
+        if len(hashed) == len(keys):
+            return hashed
+        keyless, by_key = self._turn % count, iter(hashed)
+        return [keyless if key is None else next(by_key) for key in keys]
 
     def _refuse_when_full(self, stored: StoredTopic, held: int, adds: int) -> None:
         limit = stored.topic.retention.backlog_bytes
@@ -151,6 +144,10 @@ class FileLog:
                 held_bytes=held,
                 limit_bytes=limit,
             )
+
+
+def _is_one(column: tuple[object, ...]) -> bool:
+    return column.count(column[0]) == len(column)
 
 
 def read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
