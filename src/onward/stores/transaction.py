@@ -158,13 +158,8 @@ class SqliteSyncTransaction:
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
 
-<<<<<<< HEAD
-    def execute(self, sql: str, /, **params: object) -> SqliteResult:
-        return self.statements.run(sql, params)
-=======
     def execute(self, sql: str, /, **params: object) -> StatementResult:
-        return self._statements.run(sql, params)
->>>>>>> ae1a721 (stores: have what every store does alike stand in one place)
+        return self.statements.run(sql, params)
 
     def submit(self, sql: str, /, **params: object) -> None:
         self.statements.run(sql, params)

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from onward.errors import TransactionError
 from onward.events import Envelope
 from onward.ports import Claim, DeadLetter, Outgoing, Retried, Settlement
 from onward.sqlite.database import Database
