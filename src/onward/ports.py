@@ -260,6 +260,7 @@ class Settlement:
     position: Position
     succeeded: dict[str, int] = field(default_factory=dict)  # handler -> events
     skipped: int = 0  # events that no handler here is for
+    passed: dict[str, int] = field(default_factory=dict)  # handler -> events for others alone, or before it joined
     dead: list[DeadLetter] = field(default_factory=list)
     attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)  # to write
     forget: list[tuple[int, str]] = field(default_factory=list)  # attempts to delete
@@ -390,8 +391,10 @@ class Store(Protocol):
     async def open(self, service: ServiceEntry) -> list[int]:
         """Make the store ready for a service and return its subscriptions' ids, in order.
 
-        Creates a new subscription's accounts all at once; compares a known one with what is on record. Raises
-        RegistrationError when a recorded handler is missing here or has another kind or start.
+        Creates a new subscription's accounts all at once; compares a known one with what is on record. A handler that
+        joins one: all events that it is past count as skipped for the handler, and its claims are taken back, since
+        whoever has them does not know the handler. Raises RegistrationError when a recorded handler is missing here or
+        has another kind or start.
         """
         ...
 

@@ -45,6 +45,7 @@ class PlainRunner:
         self._bound = bound
         self._name = bound.handler.name
         self._routes = routes
+        self.handlers = routes.handlers
         self._store = store
         self._log = log
         self._clock = clock

@@ -25,6 +25,7 @@ class Route:
     decode: Callable[[bytes], Any]
     singles: tuple[Bound, ...]
     lists: tuple[Bound, ...]
+    others: tuple[str, ...] = ()  # handlers of the subscription that it does not go to
     error: MessageError | None = None  # every event of this type is refused with it
 
     @property
@@ -58,6 +59,7 @@ class Routes:
         self._by_tag: dict[Hashable, Route] = {}
         self._handlers: dict[tuple[str, int], list[Bound]] = {}
         self._types: dict[str, EventType] = {}
+        self.handlers = tuple(bound.handler.name for bound in handlers)
         for bound in handlers:
             for event_type in bound.handler.event_types:
                 if event_type.topic != topic:
@@ -96,7 +98,7 @@ class Routes:
                     f"A record on topic {self._topic!r} names no event type (header ce_type), and this subscription"
                     f" handles several ({kinds}), so it can't be told which it is. Send the header."
                 )
-                return Route(None, bytes, *self._split(self._any_handlers()), error=error)
+                return self._route(None, bytes, self._any_handlers(), error)
             name, version = next(iter(self._types)), next(iter(self._types.values())).version
         newest = self._types.get(name)
         if newest is None:
@@ -109,18 +111,25 @@ class Routes:
                 for each in bound.handler.event_types
                 if (each.type, each.version) == (name, version)
             )
-            return Route(event_type, event_type.decode, *self._split(exact))
+            return self._route(event_type, event_type.decode, exact)
         handlers = self._handlers[name, newest.version]
         try:
             decode = decoder_for(registry(), name, version, newest.cls)
         except UnknownVersionError as error:
-            return Route(newest, bytes, *self._split(handlers), error=error)
-        return Route(newest, decode, *self._split(handlers))
+            return self._route(newest, bytes, handlers, error)
+        return self._route(newest, decode, handlers)
 
     def _any_handlers(self) -> list[Bound]:
         return list(dict.fromkeys(bound for bounds in self._handlers.values() for bound in bounds))
 
-    @staticmethod
-    def _split(handlers: Sequence[Bound]) -> tuple[tuple[Bound, ...], tuple[Bound, ...]]:
+    def _route(
+        self,
+        event_type: EventType | None,
+        decode: Callable[[bytes], Any],
+        handlers: Sequence[Bound],
+        error: MessageError | None = None,
+    ) -> Route:
         lists = tuple(bound for bound in handlers if bound.handler.kind is HandlerKind.BATCH)
-        return tuple(bound for bound in handlers if bound not in lists), lists
+        singles = tuple(bound for bound in handlers if bound not in lists)
+        names = {bound.handler.name for bound in handlers}
+        return Route(event_type, decode, singles, lists, tuple(n for n in self.handlers if n not in names), error)

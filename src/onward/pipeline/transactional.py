@@ -57,6 +57,7 @@ class _Careful:
     known: dict[tuple[int, str], BaseException]
     succeeded: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     listed: dict[Bound, list[tuple[Record, Any]]] = field(default_factory=dict)
 
@@ -78,6 +79,7 @@ class TransactionalRunner:
         self._service = service
         self._by_name = {bound.handler.name: bound for bound in handlers}
         self._routes = routes
+        self.handlers = routes.handlers
         self._store = store
         self._log = log
         self._clock = clock
@@ -159,9 +161,12 @@ class TransactionalRunner:
                     context = Context(self._service, bound.handler.name, letter.envelope, tries, late=True)
                     argument = [event] if bound in route.lists else event
                     _publish(unit, await bound.call(argument, unit, context))
+                names = [bound.handler.name for bound in wanted]
+                others = [] if letter.handler else [name for name in self._routes.handlers if name not in names]
                 settlement = Settlement(
                     claim.position,
-                    {bound.handler.name: 1 for bound in wanted},
+                    dict.fromkeys(names, 1),
+                    passed=dict.fromkeys(others, 1),
                     outputs=unit.outputs,
                     revived=[retried.id],
                     clears_unclean=False,
@@ -190,12 +195,13 @@ class TransactionalRunner:
                 route, events = uniform
                 bound = route.singles[0]
                 done = await self._run_uniform(claim, unit, bound, events, records)
-                succeeded, skipped = {bound.handler.name: done}, 0
+                succeeded, skipped, passed = {bound.handler.name: done}, 0, dict.fromkeys(route.others, done)
             else:
-                done, succeeded, skipped = await self._run_mixed(claim, unit, records, uniform)
+                done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform)
             reach("batch.handled")
             end = records[done - 1][0] + 1
-            settlement = Settlement(claim.position.finish_through(end), succeeded, skipped, outputs=unit.outputs)
+            position = claim.position.finish_through(end)
+            settlement = Settlement(position, succeeded, skipped, passed, outputs=unit.outputs)
             await unit.commit(claim, settlement)
         reach("batch.committed")
         self._meter.handled(succeeded)
@@ -220,9 +226,10 @@ class TransactionalRunner:
 
     async def _run_mixed(
         self, claim: Claim, unit: Unit, records: list[Record], uniform: tuple[Route, list[Any]] | None
-    ) -> tuple[int, dict[str, int], int]:
+    ) -> tuple[int, dict[str, int], int, dict[str, int]]:
         deadline = perf_counter() + HOLD_S
         succeeded: Counter[str] = Counter()
+        passed: Counter[str] = Counter()
         skipped = 0
         listed: dict[Bound, list[Any]] = {}
         done = 0
@@ -240,13 +247,15 @@ class TransactionalRunner:
                     succeeded[bound.handler.name] += 1
                 for bound in route.lists:
                     listed.setdefault(bound, []).append(event)
+                for name in route.others:
+                    passed[name] += 1
             done = index + 1
             if done % CHECK_EVERY == 0 and perf_counter() > deadline:
                 break
         for bound, events in listed.items():
             _publish(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
             succeeded[bound.handler.name] += len(events)
-        return done, succeeded, skipped
+        return done, succeeded, skipped, passed
 
     async def _call(self, claim: Claim, unit: Unit, bound: Bound, event: Any, record: Record) -> None:
         context = self._context(bound, claim, record) if bound.wants_context else None
@@ -300,6 +309,7 @@ class TransactionalRunner:
             position,
             dict(found.succeeded),
             found.skipped,
+            dict(found.passed),
             dead=[failure.letter for failure in found.failures if failure.letter is not None],
             attempts={(failure.offset, failure.handler): failure.attempt for failure in again},
             forget=[
@@ -332,6 +342,7 @@ class TransactionalRunner:
             await unit.keep()
             found.succeeded.update(one.succeeded)
             found.skipped += one.skipped
+            found.passed.update(one.passed)
             found.failures += one.failures
             for bound, events in one.listed.items():
                 found.listed.setdefault(bound, []).extend(events)
@@ -347,8 +358,11 @@ class TransactionalRunner:
         except MessageError as error:
             self._judged(error, claim, record, None, found)
             return
+        joined = [bound for bound in route.handlers if claim.joined.get(bound.handler.name, 0) <= record[0]]
+        found.passed.update(route.others)
+        found.passed.update(bound.handler.name for bound in route.handlers if bound not in joined)
         for bound in route.singles:
-            if claim.joined.get(bound.handler.name, 0) > record[0]:
+            if bound not in joined:
                 continue
             place = (record[0], bound.handler.name)
             if place in found.known:
@@ -368,7 +382,7 @@ class TransactionalRunner:
             else:
                 found.succeeded[bound.handler.name] += 1
         for bound in route.lists:
-            if claim.joined.get(bound.handler.name, 0) <= record[0]:
+            if bound in joined:
                 found.listed.setdefault(bound, []).append((record, event))
 
     def _judged(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None, found: _Careful) -> None:

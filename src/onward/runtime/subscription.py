@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError
+from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError, RegistrationError
 from onward.pipeline.suspects import take_back_mark
 from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Store
 
@@ -25,6 +25,11 @@ WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things,
 
 class Runner(Protocol):
     """Runs what a delivery holds. Used by one subscription, one call at a time."""
+
+    @property
+    def handlers(self) -> Sequence[str]:
+        """The names of all that it runs."""
+        ...
 
     def attach(self, claim: Claim) -> None:
         """A partition is ours from now on."""
@@ -145,6 +150,14 @@ class Subscription:
 
     async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
         claims = await self._store.claim(self._id, self.topic, partitions, self._member)
+        joined = {name for claim in claims for name in claim.joined}.difference(self._runner.handlers)
+        if joined:
+            await self._store.release(claims, excused=True)
+            raise RegistrationError(
+                f"Handler {min(joined)!r} has joined {self.group} on {self.topic} and this process lacks it: its events"
+                " would count as done without having run. Deploy the code that has it here too. Nothing was handled"
+                " since."
+            )
         for claim in claims:
             self.claims[claim.partition] = claim
             self._runner.attach(claim)

@@ -1,8 +1,8 @@
 """Does what became of the events add up to how many there were, for each subscription and partition?
 
-The log may be pruned and a handler may have come to take other types since, so how many events each handler was
-owed can't always be counted again. What holds whatever happened: each event that a subscription is past was
-skipped, was a dead letter before any handler was chosen, or was handled by each handler that takes its type.
+Each event that a subscription is past was skipped by all its handlers, was a dead letter before any of them was
+chosen, or counts once with each of them: it succeeded, died, was discarded, or was skipped by this one, being of a
+type for others or older than the handler. So the sums are exact whatever types a handler takes, and since when.
 """
 
 from __future__ import annotations
@@ -87,41 +87,24 @@ def _tally(
     subscription: Subscribed, partition: int, position: Position, counts: dict[str, Counts], lost: int, end: int
 ) -> Tally:
     unrouted = counts.get("", Counts())
-    owed = position.handled_count - unrouted.skipped - unrouted.done
-    by_handler = {handler.name: counts.get(handler.name, Counts()) for handler in subscription.handlers}
-    by_handler |= {name: numbers for name, numbers in counts.items() if name}
-    handled, expected = _expected(subscription, partition, position, by_handler, owed)
+    owed = position.handled_count - unrouted.done - unrouted.skipped
+    on_record = {handler.name: counts.get(handler.name, Counts()) for handler in subscription.handlers}
+    sums = {each.done + each.skipped for each in on_record.values()}
+    if len(on_record) > 1 and len(sums) == 1:
+        # All handlers agree: if this is not what is owed, the position is off and not each of them.
+        (owed,) = sums
     return Tally(
         subscription=subscription.title,
         partition=partition,
         published=end - position.start,
-        done=handled + unrouted.done,
+        done=owed + unrouted.done,
         skipped=unrouted.skipped,
         in_flight=position.in_flight(end) - lost,
         lost=lost,
         handlers={
-            name: HandlerTally(done=expected[name], succeeded=each.succeeded, dead=each.dead, discarded=each.discarded)
-            for name, each in by_handler.items()
+            name: HandlerTally(
+                done=owed - each.skipped, succeeded=each.succeeded, dead=each.dead, discarded=each.discarded
+            )
+            for name, each in on_record.items()
         },
     )
-
-
-def _expected(
-    subscription: Subscribed, partition: int, position: Position, by_handler: dict[str, Counts], owed: int
-) -> tuple[int, dict[str, int]]:
-    """How many events its handlers account for together, and how many each should; equal to `owed` if all is well."""
-    actual = {name: each.done for name, each in by_handler.items()}
-    late = {
-        handler.name: max(0, min(handler.joined[partition], position.next) - position.start)
-        for handler in subscription.handlers
-    }
-    kinds = [frozenset(handler.types) for handler in subscription.handlers]
-    known = len(kinds) == len(by_handler)
-    if known and len(set(kinds)) == 1:
-        return owed, {name: done if owed - late[name] <= done <= owed else owed for name, done in actual.items()}
-    together = sum(actual.values())
-    if known and sum(map(len, kinds)) == len(frozenset().union(*kinds)):
-        slack = sum(late.values())
-        return (owed if owed - slack <= together <= owed else together), actual
-    # Types overlap, or a retired handler has counts: between the largest count and the sum of all.
-    return max(max(actual.values(), default=0), min(owed, together)), actual

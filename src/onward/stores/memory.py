@@ -166,9 +166,22 @@ class MemoryStore:
             known = MemorySubscription(len(self.subscriptions) + 1, entry, {}, accounts)
             self.subscriptions.append(known)
         for handler in entry.handlers:
-            before = known.handlers.get(handler.name, handler)
-            known.handlers[handler.name] = handler._replace(joined=before.joined)
+            before = known.handlers.get(handler.name)
+            if before is None:
+                self._join(known, handler.name)
+            known.handlers[handler.name] = handler._replace(joined=(before or handler).joined)
         return known.id
+
+    def _join(self, known: MemorySubscription, handler: str) -> None:
+        """What the subscription is past, this handler has passed; whoever works there now does not know it."""
+        for partition, account in enumerate(known.accounts):
+            unrouted = self.tallies.get((known.id, partition, ""), Tally())
+            passed = account.position.handled_count - unrouted.skipped - unrouted.dead
+            if passed:
+                self.tallies[known.id, partition, handler] = Tally(skipped=passed)
+            if account.token is not None:
+                account.token, account.unclean = None, max(account.unclean - 1, 0)
+                account.revision += 1
 
     def account(self, subscription: int, partition: int) -> MemoryAccount:
         return self.subscriptions[subscription - 1].accounts[partition]
@@ -237,8 +250,9 @@ class MemoryStore:
             account.attempts.pop(key, None)
         for handler, count in done.succeeded.items():
             self._count(claim, handler, succeeded=count)
-        if done.skipped:
-            self._count(claim, "", skipped=done.skipped)
+        for handler, count in {**done.passed, "": done.skipped}.items():
+            if count:
+                self._count(claim, handler, skipped=count)
         for letter in done.dead:
             self.letters.append(StoredLetter(len(self.letters) + 1, claim.subscription, claim.partition, letter))
             self._count(claim, letter.handler, dead=1)

@@ -14,9 +14,10 @@ logger = logging.getLogger("onward.handlers")
 def tallies(done: Settlement) -> list[tuple[str, int, int, int]]:
     """What a settlement adds to the sums, each handler once: (handler, succeeded, dead, skipped); "" is nobody's."""
     dead = Counter(letter.handler for letter in done.dead)
-    handlers = {**done.succeeded, **dead, **({"": 0} if done.skipped else {})}
+    skipped = {**done.passed, "": done.skipped} if done.skipped else done.passed
     return [
-        (handler, done.succeeded.get(handler, 0), dead[handler], 0 if handler else done.skipped) for handler in handlers
+        (handler, done.succeeded.get(handler, 0), dead[handler], skipped.get(handler, 0))
+        for handler in {**done.succeeded, **dead, **skipped}
     ]
 
 

@@ -21,6 +21,20 @@ from onward.stores.result import StatementResult
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 
+_PASSED_BEFORE = (
+    "INSERT INTO onward_tally (subscription, partition, handler, skipped)"
+    " SELECT a.subscription, a.partition, ?2, a.next_offset - a.start_offset"
+    "  - coalesce((SELECT skipped + dead + discarded FROM onward_tally t"
+    "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, '')), 0)"
+    "  - coalesce((SELECT succeeded + dead + discarded FROM onward_tally t"
+    "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, ?2)), 0)"
+    " FROM onward_account a WHERE a.subscription = ?1 ON CONFLICT DO UPDATE SET skipped = excluded.skipped"
+)
+_TAKE_BACK = (
+    "UPDATE onward_account SET token = NULL, owner = NULL, revision = revision + 1, unclean = max(0, unclean - 1)"
+    " WHERE subscription = ? AND token IS NOT NULL"
+)
+
 
 class SqliteStore:
     """`Store` on the file that the SQLite broker keeps its log in: outputs are appended to it directly."""
@@ -98,7 +112,7 @@ class SqliteStore:
             )
         }
         for handler in newcomers(service, entry, recorded):
-            _add_handler(connection, subscription, handler)
+            _join(connection, subscription, handler)
         connection.executemany(
             "UPDATE onward_handler SET types = ? WHERE subscription = ? AND name = ?",
             [(json.dumps(handler.types), subscription, handler.name) for handler in entry.handlers],
@@ -196,6 +210,14 @@ def _subscriptions(connection: apsw.Connection, service: str) -> list[tuple[str,
         (service,),
     )
     return [(name, topic) for name, topic in rows]
+
+
+def _join(connection: apsw.Connection, subscription: int, handler: HandlerEntry) -> None:
+    """A handler comes to a position that others share, and that is done in order: nothing lies beyond it."""
+    _add_handler(connection, subscription, handler)
+    connection.execute(_PASSED_BEFORE, (subscription, handler.name))
+    # Whoever works there now does not know it: its commits would pass events that this handler is owed.
+    connection.execute(_TAKE_BACK, (subscription,))
 
 
 def _attempts(connection: apsw.Connection, subscription: int, partition: int) -> dict[tuple[int, str], Attempt]:

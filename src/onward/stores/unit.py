@@ -183,20 +183,24 @@ class SqliteUnit:
     def _settle_retried(self, done: Settlement, where: tuple[int, int]) -> None:
         writer = self._database.writer
         for letter_id in done.revived:
-            # Discarded while it ran again: then it stays discarded, and only its success is counted.
             writer.execute(
-                "UPDATE onward_tally SET dead = dead - 1 WHERE (subscription, partition, handler) ="
-                " (SELECT subscription, partition, handler FROM onward_dead_letter"
-                " WHERE id = ? AND state <> 'discarded')",
+                "UPDATE onward_dead_letter SET state = 'recovered' WHERE id = ? AND state IN ('dead', 'retrying')",
                 (letter_id,),
             )
+            if writer.changes() != 1:
+                raise TransactionError(
+                    f"Dead letter {letter_id} was discarded while it ran again. It stays discarded, and nothing that"
+                    " its handler did was stored."
+                )
             writer.execute(
-                "UPDATE onward_dead_letter SET state = 'recovered' WHERE id = ? AND state <> 'discarded'", (letter_id,)
+                "UPDATE onward_tally SET dead = dead - 1 WHERE (subscription, partition, handler) ="
+                " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)",
+                (letter_id,),
             )
         for letter_id, error, detail in done.still_dead:
             writer.execute(
                 "UPDATE onward_dead_letter SET state = 'dead', attempts = attempts + 1, error = ?, detail = ?,"
-                " died_at = ? WHERE id = ? AND subscription = ?",
+                " died_at = ? WHERE id = ? AND subscription = ? AND state IN ('dead', 'retrying')",
                 (error, detail, time(), letter_id, where[0]),
             )
 

@@ -9,6 +9,7 @@ from onward.errors import ClaimLostError
 from onward.pipeline.context import Context
 from onward.pipeline.plain import PlainRunner
 from onward.ports import Outgoing
+from onward.sqlite.letters import discard
 from tests.unit.pipeline.stage import INSERT, TOPIC, Billed, Noted, Ordered, Stage, ask_again, until
 
 
@@ -312,6 +313,32 @@ def test_a_dead_letter_that_succeeds_on_retry_is_recovered_with_its_outputs() ->
         assert stage.effects() == stage.bills() == [1]
         assert stage.tally() == [("flaky", 1, 0, 0)]
         assert stage.account()[0] == 1
+        await runner.settle(0)
+
+    asyncio.run(main())
+
+
+def test_a_dead_letter_that_is_discarded_while_it_runs_again_takes_no_effect() -> None:
+    async def main() -> None:
+        stage = Stage()
+
+        async def flaky(order: Ordered, ctx: Context) -> Billed:
+            if not ctx.late:
+                raise FatalError("not yet")
+            async with stage.database.transaction() as connection:
+                assert discard(connection, [1]) == 1
+            return Billed(customer=order.customer, n=order.n)
+
+        stage.on(flaky)
+        runner, claim = await stage.plain()
+        await stage.publish(*orders(("ann", 1)))
+        assert await runner.handle(claim, stage.delivery()) is None
+        await until(lambda: claim.position.next == 1)
+        await ask_again(stage)
+        assert await runner.revive(claim) == 1
+        assert [letter[4] for letter in stage.letters()] == ["discarded"]
+        assert stage.bills() == []
+        assert stage.rows("SELECT handler, succeeded, dead, discarded FROM onward_tally") == [("flaky", 0, 0, 1)]
         await runner.settle(0)
 
     asyncio.run(main())

@@ -7,6 +7,7 @@ import pytest
 
 from onward import Event, FatalError, SyncTransaction, Transaction
 from onward.errors import ClaimLostError, StoreError, TransactionError
+from onward.outgoing import encode
 from onward.pipeline.context import Context
 from onward.pipeline.invocation import CallNext
 from onward.pipeline.transactional import TransactionalRunner
@@ -64,7 +65,22 @@ def test_a_mixed_batch_goes_to_the_handlers_of_each_type_and_skips_the_rest() ->
         runner, claim = await begun(stage, *orders(1), Noted(n=2), Foreign(n=3), *orders(4))
         assert await runner.handle(claim, stage.delivery()) is None
         assert stage.effects() == [1, 2, 4]
-        assert stage.tally() == [("", 0, 0, 1), ("note", 1, 0, 0), ("save", 2, 0, 0)]
+        assert stage.tally() == [("", 0, 0, 1), ("note", 1, 0, 2), ("save", 2, 0, 1)]
+
+    asyncio.run(main())
+
+
+def test_a_batch_of_one_type_counts_as_skipped_with_those_who_take_another() -> None:
+    async def main() -> None:
+        async def note(noted: Noted, tx: Transaction) -> None:
+            raise AssertionError("it is of another type")
+
+        stage = Stage()
+        stage.on(save)
+        stage.on(note, Noted)
+        runner, claim = await begun(stage, *orders(1, 2, 3))
+        assert await runner.handle(claim, stage.delivery()) is None
+        assert stage.tally() == [("note", 0, 0, 3), ("save", 3, 0, 0)]
 
     asyncio.run(main())
 
@@ -342,5 +358,26 @@ def test_an_event_that_ends_its_process_each_time_ends_as_a_dead_letter_alone() 
         assert stage.effects() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
         # Twice with its batch, unmarked, and twice alone after a mark.
         assert deaths == 4
+
+    asyncio.run(main())
+
+
+def test_a_recovered_dead_letter_of_no_handler_counts_with_each_that_it_is_or_is_not_for() -> None:
+    async def main() -> None:
+        async def note(noted: Noted, tx: Transaction) -> None:
+            raise AssertionError("it is of another type")
+
+        stage = Stage()
+        stage.on(save)
+        stage.on(note, Noted)
+        runner, claim = await begun(stage, encode(orders(1)[0])._replace(value=b"{"))
+        await stage.drive(runner, claim)
+        assert stage.tally() == [("", 0, 1, 0)]
+        async with stage.database.transaction() as connection:
+            connection.execute("UPDATE onward_dead_letter SET value = ?", (encode(orders(1)[0]).value,))
+        await ask_again(stage)
+        assert await runner.revive(claim) == 1
+        assert stage.effects() == [1]
+        assert stage.tally() == [("", 0, 0, 0), ("note", 0, 0, 1), ("save", 1, 0, 0)]
 
     asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onward.errors import RegistrationError, StoreError
+from onward.errors import ClaimLostError, RegistrationError, StoreError
 from onward.ports import ServiceEntry, Settlement
 from onward.testing.contracts.scenes import ORDERS, StoreBench, handler, on_store, service
 
@@ -51,6 +51,29 @@ class RegistrationContract:
         await bench.claimed(service(handler(), handler("thank", start="now", joined=(3, 3, 3, 3))))
         claim = await bench.claimed(service(handler(), handler("thank", start="now", joined=(8, 8, 8, 8))))
         assert claim.joined == {"pay": 0, "thank": 3}
+
+    @on_store
+    async def test_what_passed_before_a_handler_joined_is_skipped_for_it(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        async with bench.store.unit() as unit:
+            done = claim.position.finish_through(7)
+            await unit.commit(claim, Settlement(done, {"pay": 4}, skipped=2, passed={"pay": 1}))
+        claim = await bench.claimed(service(handler(), handler("thank", start="now", joined=(7, 0, 0, 0))))
+        async with bench.store.unit() as unit:
+            done = claim.position.finish_through(9)
+            await unit.commit(claim, Settlement(done, {"pay": 2, "thank": 1}, passed={"thank": 1}))
+        tallies = dict(bench.inspection.tallies(claim.subscription))
+        assert tallies == {"": (0, 0, 2), "pay": (6, 0, 1), "thank": (1, 0, 6)}
+
+    @on_store
+    async def test_a_claim_from_before_a_handler_joined_cannot_commit(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        await bench.store.open(service(handler(), handler("thank", start="now")))
+        with pytest.raises(ClaimLostError):
+            async with bench.store.unit() as unit:
+                await unit.commit(claim, Settlement(claim.position.finish_through(1), {"pay": 1}))
+        again = await bench.claim_again(claim.subscription)
+        assert (again.position.next, again.unclean) == (0, 0)
 
     @on_store
     async def test_a_handler_cannot_join_from_the_beginning_what_is_past_it(self, bench: StoreBench) -> None:
