@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from random import random
 from time import perf_counter
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from onward.errors import BatchFailed, MessageError, TransactionError
 from onward.events import Envelope
 from onward.outgoing import encode, flatten
+from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
@@ -33,33 +33,6 @@ logger = logging.getLogger("onward.handlers")
 
 CHECK_EVERY = 64  # events between two looks at the clock
 HOLD_S = 0.2  # a transaction open for longer commits what it has
-
-
-class _Again(Exception):
-    """An event has to be tried again later: everything before it commits first."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-
-
-class _Ended(Exception):
-    """A statement took the whole transaction away: run again up to offset `last`, without those to blame."""
-
-    def __init__(self, blamed: dict[tuple[int, str], BaseException], last: int) -> None:
-        self.blamed = blamed
-        self.last = last
-
-
-@dataclass(slots=True)
-class _Careful:
-    """What a careful pass gathered; `known` failed in an earlier one by (offset, handler), and does not run again."""
-
-    known: dict[tuple[int, str], BaseException]
-    succeeded: Counter[str] = field(default_factory=Counter)
-    skipped: int = 0
-    passed: Counter[str] = field(default_factory=Counter)
-    failures: list[Failure] = field(default_factory=list)
-    listed: dict[Bound, list[tuple[Record, Any]]] = field(default_factory=dict)
 
 
 class TransactionalRunner:
@@ -282,7 +255,7 @@ class TransactionalRunner:
         again: list[Failure] = []
         known: dict[tuple[int, str], BaseException] = {}
         while True:
-            found = _Careful(known)
+            found = Gathered(known)
             try:
                 async with self._store.unit() as unit:
                     reach("careful.begun")
@@ -292,7 +265,7 @@ class TransactionalRunner:
                         cut = earlier
                         continue  # leaving the block rolls back; the shorter run can't fail there again
                     await self._settle_carefully(claim, unit, records, stop, found, again)
-            except _Ended as ended:
+            except TransactionEnded as ended:
                 known.update(ended.blamed)
                 cut = sum(record[0] <= ended.last for record in records[:cut])
                 continue
@@ -302,7 +275,7 @@ class TransactionalRunner:
             return stop, max(waits, default=None)
 
     async def _settle_carefully(
-        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
+        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: Gathered, again: list[Failure]
     ) -> None:
         position = claim.position.finish_through(records[stop - 1][0] + 1) if stop else claim.position
         settlement = Settlement(
@@ -324,7 +297,7 @@ class TransactionalRunner:
         self._meter.published(len(settlement.outputs))
 
     async def _singles(
-        self, claim: Claim, unit: Unit, records: list[Record], found: _Careful, again: list[Failure]
+        self, claim: Claim, unit: Unit, records: list[Record], found: Gathered, again: list[Failure]
     ) -> int:
         """Run the one-event handlers; how many records are done before one must be tried again or time is up."""
         deadline = perf_counter() + HOLD_S
@@ -332,10 +305,10 @@ class TransactionalRunner:
             if index and perf_counter() > deadline:
                 return index
             await unit.mark()
-            one = _Careful(found.known)
+            one = Gathered(found.known)
             try:
                 await self._event(claim, unit, record, one)
-            except _Again as stop:
+            except TryAgain as stop:
                 await unit.undo()
                 again.append(stop.failure)
                 return index
@@ -348,7 +321,7 @@ class TransactionalRunner:
                 found.listed.setdefault(bound, []).extend(events)
         return len(records)
 
-    async def _event(self, claim: Claim, unit: Unit, record: Record, found: _Careful) -> None:
+    async def _event(self, claim: Claim, unit: Unit, record: Record, found: Gathered) -> None:
         route = self._routes.route(record[1])
         if not route.handlers:
             found.skipped += 1
@@ -385,10 +358,10 @@ class TransactionalRunner:
             if bound in joined:
                 found.listed.setdefault(bound, []).append((record, event))
 
-    def _judged(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None, found: _Careful) -> None:
+    def _judged(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None, found: Gathered) -> None:
         failure = self._judge(error, claim, record, bound)
         if failure.letter is None:
-            raise _Again(failure) from error
+            raise TryAgain(failure) from error
         found.failures.append(failure)
 
     def _judge(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None) -> Failure:
@@ -405,7 +378,7 @@ class TransactionalRunner:
         )
 
     async def _lists(
-        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: _Careful, again: list[Failure]
+        self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: Gathered, again: list[Failure]
     ) -> int:
         """Run the list handlers; the index of the earliest record that one of them wants tried again, or `stop`."""
         earliest = records[stop][0] if stop < len(records) else records[-1][0] + 1
@@ -466,7 +439,7 @@ class TransactionalRunner:
             await self._some(claim, unit, bound, items[:half], failed)
             await self._some(claim, unit, bound, items[half:], failed)
 
-    def _report(self, found: _Careful, again: list[Failure]) -> None:
+    def _report(self, found: Gathered, again: list[Failure]) -> None:
         self._meter.handled(found.succeeded)
         for failure in again:
             self._meter.retried(failure.handler)
@@ -485,11 +458,11 @@ class TransactionalRunner:
 
 
 async def _undo(unit: Unit, blamed: dict[tuple[int, str], BaseException], last: int) -> None:
-    """Take back what a failed call did. Raises _Ended where the call left nothing to take it back from."""
+    """Take back what a failed call did. Raises TransactionEnded where the call left nothing to take it back from."""
     try:
         await unit.undo()
     except TransactionError as error:
-        raise _Ended(blamed, last) from error
+        raise TransactionEnded(blamed, last) from error
 
 
 async def _run_direct(unit: Unit, function: Callable[[Any, Transaction], Awaitable[Any]], events: list[Any]) -> None:
