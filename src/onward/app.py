@@ -199,7 +199,7 @@ class App:
                     engine = runtime.Engine.open(self.name, self.settings)
                     try:
                         await engine.broker.open(self.plan.all_topics())
-                        await engine.prepare(self.plan.entry())
+                        await engine.prepare(await self.plan.entry())
                     except BaseException:
                         await engine.close()
                         raise

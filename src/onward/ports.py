@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from onward.events import Envelope
@@ -104,27 +105,34 @@ class Consumer(Protocol):
         """Undo `pause`, and wake a waiting `next`. Safe to repeat."""
         ...
 
+    @property
+    def ends(self) -> Mapping[int, int]:
+        """By assigned partition, the next offset to be given out as far as it is known here, without asking anyone."""
+        ...
+
     async def close(self) -> None:
         """Give every partition back (through `revoked`) and leave the group. Safe to repeat."""
         ...
 
 
 class Log(Protocol):
-    """Reading a topic by place, for people, the audit and dead letters."""
+    """Reading a topic by place, beside what consumers are delivered. What waits raises InfrastructureError."""
 
     def wire_type(self, tag: Hashable) -> WireType: ...
 
     def envelope(self, topic: str, partition: int, record: Record) -> Envelope: ...
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         """Up to `limit` records from `offset` on, in order; fewer only at the end of the partition."""
         ...
 
-    def bounds(self, topic: str) -> list[tuple[int, int]]:
+    async def bounds(self, topic: str) -> list[tuple[int, int]]:
         """Per partition: the first offset still there, and the next one to be given out."""
         ...
 
-    def topics(self) -> list[Topic]: ...
+    async def since(self, topic: str, time: datetime) -> list[int]:
+        """Per partition: the first offset published at `time` (aware) or later, or the next one to be given out."""
+        ...
 
 
 class Broker(Protocol):

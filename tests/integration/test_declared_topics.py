@@ -25,7 +25,7 @@ def test_publishing_before_the_service_ever_ran_makes_the_topic_as_declared(data
         await service.start()
         try:
             assert service.engine is not None
-            return len(service.engine.broker.log.bounds("bells"))
+            return len(await service.engine.broker.log.bounds("bells"))
         finally:
             await service.stop()
 

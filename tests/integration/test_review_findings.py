@@ -169,9 +169,10 @@ def test_a_file_that_can_not_be_read_is_an_error_that_the_loop_knows(app: App) -
             engine = app._engine
             assert engine is not None
             log = engine.broker.log
-        for look in (lambda: log.read("review", 0, 0, 1), lambda: log.wire_type(77)):
-            with pytest.raises(StoreClosedError):
-                look()
+        with pytest.raises(StoreClosedError):
+            await log.read("review", 0, 0, 1)
+        with pytest.raises(StoreClosedError):
+            log.wire_type(77)
 
     asyncio.run(run())
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import count, takewhile
+from operator import itemgetter
 from time import time_ns
 
 import msgspec
@@ -14,14 +17,18 @@ from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
 from onward.events import Envelope
 from onward.partitioning import partition_of
 from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
-from onward.sqlite.times import from_micros
+from onward.sqlite.times import from_micros, to_micros
 from onward.topics import Topic
 
+_micros_of = itemgetter(6)
 _READ_BYTES = 8 << 20  # a batch ends with the record that passes this
 
 
 class MemoryLog:
-    """`Log` in lists. A record is `(offset, wire type, value, key, id, source, microseconds, extra)`."""
+    """`Log` in lists, which whoever has the log itself may read without waiting: `lanes` by topic and partition.
+
+    A record is `(offset, wire type, value, key, id, source, microseconds, extra)`.
+    """
 
     def __init__(self) -> None:
         self.lanes: dict[str, list[list[Record]]] = {}
@@ -46,15 +53,16 @@ class MemoryLog:
             extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
         )
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         lanes = self.lanes.get(topic)
         return lanes[partition][offset : offset + limit] if lanes else []
 
-    def bounds(self, topic: str) -> list[tuple[int, int]]:
+    async def bounds(self, topic: str) -> list[tuple[int, int]]:
         return [(0, len(lane)) for lane in self.lanes.get(topic, ())]
 
-    def topics(self) -> list[Topic]:
-        return [self.declared[name] for name in sorted(self.declared)]
+    async def since(self, topic: str, time: datetime) -> list[int]:
+        micros = to_micros(time)
+        return [bisect_left(lane, micros, key=_micros_of) for lane in self.lanes.get(topic, ())]
 
     def create(self, topic: Topic) -> Topic:
         if topic.name not in self.declared:
@@ -223,6 +231,10 @@ class MemoryConsumer:
             except BaseException:
                 self._free(taken)
                 raise
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        return {partition: len(self._lanes[partition]) for partition in self._positions}
 
     async def _give_up(self, partitions: list[int]) -> None:
         if partitions:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
 from time import monotonic
 
 import apsw
@@ -17,9 +18,9 @@ from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog, read
 from onward.sqlite.publishing import Publisher
-from onward.sqlite.times import from_micros
+from onward.sqlite.times import from_micros, to_micros
 from onward.telemetry.failpoints import reach
-from onward.topics import Retention, Topic
+from onward.topics import Topic
 
 POLL_S = 1.0  # the net under wake-ups, and how often other members' lives are looked at
 
@@ -53,11 +54,11 @@ class SqliteLog:
             extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
         )
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         stored = self._file.names.topic(topic)
         return read(self._file.database.reader, stored.lanes[partition], offset, limit) if stored else []
 
-    def bounds(self, topic: str) -> list[tuple[int, int]]:
+    async def bounds(self, topic: str) -> list[tuple[int, int]]:
         return [
             (row[0], row[1])
             for row in self._file.database.read(
@@ -67,11 +68,24 @@ class SqliteLog:
             )
         ]
 
-    def topics(self) -> list[Topic]:
-        rows = self._file.database.read(
-            "SELECT name, partitions, keep_age_s, keep_bytes, backlog_bytes FROM onward_topic ORDER BY name"
-        )
-        return [Topic(row[0], row[1], Retention(*row[2:])) for row in rows]
+    async def since(self, topic: str, time: datetime) -> list[int]:
+        stored, bounds = self._file.names.topic(topic), await self.bounds(topic)
+        micros = to_micros(time)
+        return [
+            self._since(lane, micros, *bound)
+            for lane, bound in zip(stored.lanes if stored else (), bounds, strict=True)
+        ]
+
+    def _since(self, lane: int, micros: int, low: int, high: int) -> int:
+        """Searched for: the records of a lane are in the order of time."""
+        while low < high:
+            middle = (low + high) // 2
+            found = read(self._file.database.reader, lane, middle, 1)
+            if found and found[0][6] < micros:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
 
 class SqliteBroker:
@@ -173,14 +187,12 @@ class SqliteConsumer:
         return self._poll(limit)
 
     def _poll(self, limit: int) -> Delivery | None:
-        ends = self._file.database.read(
-            "SELECT next_offset FROM onward_lane WHERE topic = ? ORDER BY partition", (self._topic_id,)
-        )
+        ends = self._ends()
         count = len(ends)
         for step in range(1, count + 1):
             partition = (self._turn + step) % count
             offset = self._positions.get(partition)
-            if offset is None or offset >= ends[partition][0] or partition in self._paused:
+            if offset is None or offset >= ends[partition] or partition in self._paused:
                 continue
             records = read(self._file.database.reader, self._lanes[partition], offset, limit)
             if records:
@@ -188,6 +200,17 @@ class SqliteConsumer:
                 end = self._positions[partition] = records[-1][0] + 1
                 return Delivery(self.topic, partition, records, end)
         return None
+
+    def _ends(self) -> list[int]:
+        rows = self._file.database.read(
+            "SELECT next_offset FROM onward_lane WHERE topic = ? ORDER BY partition", (self._topic_id,)
+        )
+        return [end for (end,) in rows]
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        ends = self._ends()
+        return {partition: ends[partition] for partition in self._positions}
 
     def seek(self, partition: int, offset: int) -> None:
         if partition in self._positions:

@@ -65,9 +65,9 @@ class ServicePlan:
                     shared.setdefault(topic, []).append(handler)
         return [*((SHARED, topic, tuple(handlers)) for topic, handlers in shared.items()), *found]
 
-    def entry(self, log: Log | None = None, chosen: Start | None = None) -> ServiceEntry:
+    async def entry(self, log: Log | None = None, chosen: Start | None = None) -> ServiceEntry:
         """What the store must know; without a log, only tables and invariants. `chosen` as in Service."""
-        subscriptions = [] if log is None else [_entry(log, *group, chosen) for group in self.groups()]
+        subscriptions = [] if log is None else [await _entry(log, *group, chosen) for group in self.groups()]
         return ServiceEntry(self.name, self.schema, self.invariants, tuple(subscriptions))
 
 
@@ -124,7 +124,7 @@ class Service:
         bounds = {handler.name: bind(handler, resources, plan.middleware) for handler in plan.handlers}
         engine = self.engine = self._open_engine(plan.name, self.settings)
         await engine.broker.open(plan.all_topics())
-        ids = await engine.prepare(plan.entry(engine.broker.log, self._chosen))
+        ids = await engine.prepare(await plan.entry(engine.broker.log, self._chosen))
         groups = plan.groups()
         names = [_group_name(plan.name, name) for name, _, _ in groups]
         self.member = engine.join(names, [topic for _, topic, _ in groups])
@@ -208,14 +208,7 @@ class Service:
 
     def lags(self) -> dict[str, int]:
         """Events that wait on the partitions held here, by group and topic."""
-        found: dict[str, int] = {}
-        if self.engine is None:
-            return found
-        for each in self._subscriptions:
-            ends = self.engine.broker.log.bounds(each.topic)
-            waiting = (claim.position.in_flight(ends[claim.partition][1]) for claim in each.claims.values())
-            found[f"{each.group}:{each.topic}"] = sum(waiting)
-        return found
+        return {f"{each.group}:{each.topic}": each.lag for each in self._subscriptions}
 
     async def drain(self, timeout_s: float) -> Drained:
         """Take nothing new, finish what is in flight within the time, give partitions back."""
@@ -260,45 +253,33 @@ def _group_name(service: str, subscription: str) -> str:
     return service if subscription == SHARED else f"{service}.{subscription}"
 
 
-def _entry(log: Log, name: str, topic: str, handlers: Sequence[Handler], chosen: Start | None) -> SubscriptionEntry:
-    bounds = log.bounds(topic)
-    entries = tuple(
+async def _entry(
+    log: Log, name: str, topic: str, handlers: Sequence[Handler], chosen: Start | None
+) -> SubscriptionEntry:
+    bounds = await log.bounds(topic)
+    entries = [
         HandlerEntry(
             handler.name,
             handler.kind.value,
             handler.start_text,
             tuple(event.type for event in handler.event_types if event.topic == topic),
-            _starts(log, topic, bounds, handler.start),
+            await _starts(log, topic, bounds, handler.start),
         )
         for handler in handlers
-    )
+    ]
     starts = tuple(min(offsets) for offsets in zip(*(entry.joined for entry in entries), strict=True))
     return SubscriptionEntry(
         name,
         topic,
         handlers[0].kind is not HandlerKind.PLAIN,
-        entries,
+        tuple(entries),
         starts,
-        None if chosen is None else _starts(log, topic, bounds, chosen),
+        None if chosen is None else await _starts(log, topic, bounds, chosen),
     )
 
 
-def _starts(log: Log, topic: str, bounds: Sequence[tuple[int, int]], start: Start) -> tuple[int, ...]:
-    return tuple(_start(log, topic, partition, start, *bound) for partition, bound in enumerate(bounds))
-
-
-def _start(log: Log, topic: str, partition: int, start: Start, first: int, end: int) -> int:
-    """The offset to begin at; a time is searched for, records being in the order of time."""
-    if start == "earliest":
-        return first
-    if not isinstance(start, datetime):
-        return end
-    low, high = first, end
-    while low < high:
-        middle = (low + high) // 2
-        found = log.read(topic, partition, middle, 1)
-        if found and log.envelope(topic, partition, found[0]).time < start:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+async def _starts(log: Log, topic: str, bounds: Sequence[tuple[int, int]], start: Start) -> tuple[int, ...]:
+    """The offsets to begin at."""
+    if isinstance(start, datetime):
+        return tuple(await log.since(topic, start))
+    return tuple(first if start == "earliest" else end for first, end in bounds)

@@ -82,8 +82,17 @@ class Subscription:
         self._runner = runner
         self._clock = clock
         self._stopping = False
+        self._consumer: Consumer | None = None
         self._resumes: set[asyncio.Task[None]] = set()
         self._revive_at = 0.0
+
+    @property
+    def lag(self) -> int:
+        """Events that wait on the partitions held here, as far as their ends are known."""
+        ends = self._consumer.ends if self._consumer is not None else {}
+        return sum(
+            claim.position.in_flight(ends[partition]) for partition, claim in self.claims.items() if partition in ends
+        )
 
     def stop(self) -> None:
         """Take no further delivery; `run` returns when the current one is settled, idle within WAIT_S."""
@@ -109,7 +118,7 @@ class Subscription:
 
     async def _session(self) -> None:
         group = Group(self.group, self.topic, self._member, self._assigned, self._revoked)
-        consumer = await self._broker.consume(group)
+        consumer = self._consumer = await self._broker.consume(group)
         healthy = False
         try:
             while not self._stopping:
@@ -132,6 +141,7 @@ class Subscription:
             await asyncio.gather(*self._resumes, return_exceptions=True)
             if not healthy:
                 self._drop()
+            self._consumer = None
             await consumer.close()
 
     async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:

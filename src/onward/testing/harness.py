@@ -182,17 +182,17 @@ class Harness:
         log = self._parts.broker.log
         for service, store in self._parts.stores.items():
             for subscription in store.subscriptions:
-                for partition, (_, end) in enumerate(log.bounds(subscription.entry.topic)):
+                for partition, lane in enumerate(log.lanes.get(subscription.entry.topic, ())):
                     account = subscription.accounts[partition]
-                    if account.position.in_flight(end):
-                        yield f"  {service}: {self._account_in_words(subscription, account, partition, end)}"
+                    if account.position.in_flight(len(lane)):
+                        yield f"  {service}: {self._account_in_words(subscription, account, partition, len(lane))}"
 
     def _account_in_words(
         self, subscription: MemorySubscription, account: MemoryAccount, partition: int, end: int
     ) -> str:
         log, topic = self._parts.broker.log, subscription.entry.topic
         first = next(account.position.unfinished(end))[0]
-        (record,) = log.read(topic, partition, first, 1)
+        record = log.lanes[topic][partition][first]
         tried = [each for (offset, _), each in account.attempts.items() if offset == first]
         return (
             f"{account.position.in_flight(end)} event(s) on {topic!r} for {', '.join(subscription.handlers)}, the first"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from onward.brokers.memory import MemoryLog
 from onward.events import registry
 from onward.ledger import Position
 from onward.pipeline.context import Context
 from onward.pipeline.handlers import Handler
 from onward.pipeline.invocation import Bound
 from onward.pipeline.routing import Routes
-from onward.ports import Claim, Log, Record, Settlement, Unit
+from onward.ports import Claim, Record, Settlement, Unit
 from onward.runtime.service import ServicePlan
 
 
@@ -26,7 +27,7 @@ class Handled(NamedTuple):
 class Observer:
     """Notes what a service's commits say was handled, in their order."""
 
-    def __init__(self, plan: ServicePlan, log: Log, handled: list[Handled]) -> None:
+    def __init__(self, plan: ServicePlan, log: MemoryLog, handled: list[Handled]) -> None:
         self._service = plan.name
         self._log = log
         self._handled = handled
@@ -36,12 +37,11 @@ class Observer:
         """A commit moved an account from `before`; subscriptions are numbered from 1 in the plan's order."""
         routes = self._routes[claim.subscription - 1]
         dead = {(letter.offset, letter.handler) for letter in done.dead}
-        end = self._log.bounds(claim.topic)[claim.partition][1]
-        for pending in before.unfinished(end):
+        lane = self._log.lanes[claim.topic][claim.partition]
+        for pending in before.unfinished(len(lane)):
             for offset in filter(done.position.done, pending):
-                (record,) = self._log.read(claim.topic, claim.partition, offset, 1)
                 if (offset, "") not in dead:
-                    self._note(routes, claim, record, dead)
+                    self._note(routes, claim, lane[offset], dead)
 
     def _note(self, routes: Routes, claim: Claim, record: Record, dead: set[tuple[int, str]]) -> None:
         route = routes.route(record[1])
@@ -51,13 +51,13 @@ class Observer:
                 self._handled.append(Handled(self._service, name, route.open(record[2])))
 
 
-def published(log: Log, services: Sequence[str]) -> list[Any]:
+def published(log: MemoryLog, services: Sequence[str]) -> list[Any]:
     """The events that these services published, in the order of publishing; raw bytes for a type unknown here."""
     found: list[tuple[str, Any]] = []
-    for topic in log.topics():
-        for partition, (first, end) in enumerate(log.bounds(topic.name)):
-            for record in log.read(topic.name, partition, first, end - first):
-                envelope = log.envelope(topic.name, partition, record)
+    for topic, lanes in log.lanes.items():
+        for partition, lane in enumerate(lanes):
+            for record in lane:
+                envelope = log.envelope(topic, partition, record)
                 if envelope.source in services:
                     kind = registry().get(envelope.type, envelope.version)
                     found.append((envelope.id, record[2] if kind is None else kind.decode(record[2])))

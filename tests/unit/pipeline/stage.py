@@ -15,7 +15,7 @@ from onward.pipeline.transactional import TransactionalRunner
 from onward.policy import Retry
 from onward.ports import Claim, Delivery, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.database import Database
-from onward.sqlite.log import FileLog
+from onward.sqlite.log import FileLog, read
 from onward.stores.sqlite import SqliteStore
 from onward.telemetry.meter import Meter
 from onward.topics import Topic
@@ -130,7 +130,9 @@ class Stage:
             self.file.append([each if isinstance(each, Outgoing) else encode(each) for each in events], "till")
 
     def delivery(self, offset: int = 0) -> Delivery:
-        records = self.log.read(TOPIC, 0, offset, 1000)
+        topic = self.file.names.topic(TOPIC)
+        assert topic is not None
+        records = read(self.database.reader, topic.lanes[0], offset, 1000)
         return Delivery(TOPIC, 0, records, offset + len(records))
 
     async def drive(self, runner: TransactionalRunner, claim: Claim) -> list[float]:

@@ -28,7 +28,7 @@ class AccountContract:
         await _effect(bench, claim, 1, _done(claim, 3, succeeded={"pay": 2}, skipped=1))
         assert claim.position.next == 3
         assert await bench.effects() == [1]
-        assert bench.published() == 1
+        assert await bench.published() == 1
         assert dict(bench.inspection.tallies(claim.subscription)) == {"pay": (2, 0, 0), "": (0, 0, 1)}
         assert (await bench.claim_again(claim.subscription)).position.next == 3
 
@@ -63,7 +63,7 @@ class AccountContract:
         owner = await bench.claim_again(owner.subscription)
         await _effect(bench, owner, 2, _done(owner, 3))
         assert await bench.effects() == [2]
-        assert bench.published() == 1
+        assert await bench.published() == 1
 
     @on_store
     async def test_a_stale_copy_of_a_claim_cannot_commit(self, bench: StoreBench) -> None:
@@ -73,7 +73,7 @@ class AccountContract:
         with pytest.raises(ClaimLostError):
             await _effect(bench, stale, 2, _done(stale, 1))
         assert await bench.effects() == [1]
-        assert bench.published() == 1
+        assert await bench.published() == 1
 
     @on_store
     async def test_another_token_cannot_commit_whatever_its_revision(self, bench: StoreBench) -> None:
@@ -179,7 +179,7 @@ class AccountContract:
             unit.outputs.append(event())
             await unit.commit(None, None)
         assert await bench.effects() == [1]
-        assert bench.published() == 1
+        assert await bench.published() == 1
         await _effect(bench, claim, 2, _done(claim, 1))
 
 
@@ -206,5 +206,5 @@ async def _effect(bench: StoreBench, claim: Claim, number: int, settlement: Sett
 
 async def _nothing_happened(bench: StoreBench, claim: Claim) -> None:
     assert await bench.effects() == []
-    assert bench.published() == 0
+    assert await bench.published() == 0
     assert (await bench.claim_again(claim.subscription)).position.next == 0

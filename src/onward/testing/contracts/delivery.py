@@ -72,15 +72,15 @@ class DeliveryContract:
     @on_broker
     async def test_concurrent_publishers_lose_nothing(self, broker: Broker) -> None:
         await asyncio.gather(*(broker.publish([event(b"%d" % n, topic=ONE)], "shop") for n in range(50)))
-        assert sorted(int(record[2]) for record in broker.log.read(ONE.name, 0, 0, 100)) == list(range(50))
+        assert sorted(int(record[2]) for record in await broker.log.read(ONE.name, 0, 0, 100)) == list(range(50))
 
     @on_broker
     async def test_a_refused_publish_publishes_nothing(self, broker: Broker) -> None:
         await broker.open([SMALL])
         with pytest.raises(BacklogFullError):
             await broker.publish([event(topic=ONE), event(b"x" * 101, topic=SMALL)], "shop")
-        assert broker.log.bounds(ONE.name) == [(0, 0)]
-        assert broker.log.bounds(SMALL.name) == [(0, 0)]
+        assert await broker.log.bounds(ONE.name) == [(0, 0)]
+        assert await broker.log.bounds(SMALL.name) == [(0, 0)]
 
     @on_broker
     async def test_a_refused_publish_takes_no_neighbour_with_it(self, broker: Broker) -> None:
@@ -92,7 +92,7 @@ class DeliveryContract:
         )
         assert isinstance(refused, BacklogFullError)
         assert accepted is None
-        assert broker.log.bounds(ONE.name) == [(0, 1)]
+        assert await broker.log.bounds(ONE.name) == [(0, 1)]
 
     @on_broker
     async def test_a_delivery_holds_at_most_what_was_asked_for(self, broker: Broker) -> None:
@@ -110,23 +110,23 @@ class DeliveryContract:
     @on_broker
     async def test_no_value_and_an_empty_value_stay_two_things(self, broker: Broker) -> None:
         await broker.publish([Outgoing(ONE.name, "t", 1, None, None), Outgoing(ONE.name, "t", 1, b"", None)], "shop")
-        assert [record[2] for record in broker.log.read(ONE.name, 0, 0, 10)] == [None, b""]
+        assert [record[2] for record in await broker.log.read(ONE.name, 0, 0, 10)] == [None, b""]
 
     @on_broker
     async def test_any_bytes_come_back_as_they_were(self, broker: Broker) -> None:
         every_byte = bytes(range(256))
         await broker.publish([event(every_byte, key="schlüssel-\N{SNOWMAN}", topic=ONE)], "shop")
-        (record,) = broker.log.read(ONE.name, 0, 0, 10)
+        (record,) = await broker.log.read(ONE.name, 0, 0, 10)
         assert record[2:4] == (every_byte, "schlüssel-\N{SNOWMAN}")
 
     @on_broker
     async def test_opening_a_topic_again_changes_nothing(self, broker: Broker) -> None:
         await broker.publish([event(topic=ONE)], "shop")
         await broker.open([ONE])
-        assert broker.log.bounds(ONE.name) == [(0, 1)]
+        assert await broker.log.bounds(ONE.name) == [(0, 1)]
 
     @on_broker
     async def test_a_topic_with_another_number_of_partitions_is_refused(self, broker: Broker) -> None:
         with pytest.raises(RegistrationError):
             await broker.open([Topic(ORDERS.name, partitions=5)])
-        assert len(broker.log.bounds(ORDERS.name)) == 4
+        assert len(await broker.log.bounds(ORDERS.name)) == 4

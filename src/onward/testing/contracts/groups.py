@@ -66,11 +66,20 @@ class GroupContract:
     @on_broker
     async def test_a_paused_partition_does_not_stop_the_others(self, broker: Broker) -> None:
         await broker.publish([event(key=str(n)) for n in range(40)], "shop")
-        ends = broker.log.bounds(ORDERS.name)
+        ends = await broker.log.bounds(ORDERS.name)
         consumer = await broker.consume(Seat("a").group(ORDERS))
         consumer.pause(2)
         taken = await take(consumer, 40 - ends[2][1])
         assert {partition for partition, _ in taken} == {0, 1, 3}
+
+    @on_broker
+    async def test_ends_are_known_of_the_partitions_held(self, broker: Broker) -> None:
+        await broker.publish([event(key="foobar") for _ in range(3)], "shop")
+        consumer = await broker.consume(Seat("a").group(ORDERS))
+        await take(consumer, 3)
+        assert {partition: end for partition, end in consumer.ends.items() if end} == {2: 3}
+        await consumer.close()
+        assert consumer.ends == {}
 
     @on_broker
     async def test_seek_delivers_again_from_there(self, broker: Broker) -> None:
@@ -133,7 +142,7 @@ class GroupContract:
             await one.next(1, A_MOMENT_S)
             await two.next(1, A_MOMENT_S)
         await broker.publish([event(key=str(n)) for n in range(100)], "shop")
-        bounds = broker.log.bounds(ORDERS.name)
+        bounds = await broker.log.bounds(ORDERS.name)
         for consumer, seat in ((one, first), (two, second)):
             owed = sum(bounds[partition][1] for partition in seat.held)
             taken = await take(consumer, owed)

@@ -56,8 +56,9 @@ class StoreBench:
         async with self.store.unit() as unit:
             return [row[0] for row in (await unit.tx.execute("SELECT n FROM effect ORDER BY n")).rows]
 
-    def published(self) -> int:
-        return sum(end for topic in (ORDERS, ONE) for _, end in self.broker.log.bounds(topic.name))
+    async def published(self) -> int:
+        bounds = [*await self.broker.log.bounds(ORDERS.name), *await self.broker.log.bounds(ONE.name)]
+        return sum(end for _, end in bounds)
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[StoreBench]]

@@ -45,9 +45,9 @@ class TransactionContract:
         await bench.claimed()
         async with bench.store.unit() as unit:
             await unit.tx.publish(Counted(number=1), Counted(number=2))
-            assert bench.published() == 0
+            assert await bench.published() == 0
             await unit.commit(None, None)
-        records = bench.broker.log.read("one", 0, 0, 10)
+        records = await bench.broker.log.read("one", 0, 0, 10)
         assert [record[2] for record in records] == [b'{"number":1}', b'{"number":2}']
         assert {bench.broker.log.envelope("one", 0, record).source for record in records} == {"shop"}
 
@@ -64,7 +64,7 @@ class TransactionContract:
                     raise ZeroDivisionError
             await unit.commit(None, None)
         assert await bench.effects() == [1]
-        assert bench.published() == 1
+        assert await bench.published() == 1
 
     @on_store
     async def test_savepoints_nest(self, bench: StoreBench) -> None:
@@ -105,7 +105,7 @@ class TransactionContract:
             await unit.tx.execute("INSERT INTO effect VALUES (3)")
             await unit.commit(None, None)
         assert await bench.effects() == [1, 2, 3]
-        assert bench.published() == 0
+        assert await bench.published() == 0
 
     @on_store
     async def test_a_task_started_inside_a_savepoint_works_in_it(self, bench: StoreBench) -> None:
@@ -218,7 +218,7 @@ class TransactionContract:
             await unit.keep()
             await unit.commit(None, None)
         assert await bench.effects() == [1, 2]
-        assert bench.published() == 2
+        assert await bench.published() == 2
 
     @on_store
     async def test_undo_of_an_outer_mark_takes_back_what_an_inner_one_kept(self, bench: StoreBench) -> None:
@@ -306,7 +306,7 @@ class TransactionContract:
             assert (await unit.tx.execute("SELECT n FROM effect")).rows == [(1,)]
             await unit.commit(None, None)
         assert await bench.effects() == [1]
-        assert bench.published() == 1
+        assert await bench.published() == 1
 
     @on_store
     async def test_transactions_take_turns(self, bench: StoreBench) -> None:
