@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onward.topics import Topic
 
 Record = tuple[Any, ...]
+Returned = TypeVar("Returned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,11 +345,12 @@ class Unit(Protocol):
     def tx(self) -> Transaction: ...
 
     @property
-    def sync_tx(self) -> SyncTransaction: ...
-
-    @property
     def outputs(self) -> list[Outgoing]:
         """What was published so far, to be added to; shortened by `undo`."""
+        ...
+
+    async def run_sync(self, function: Callable[[SyncTransaction], Returned]) -> Returned:
+        """Call a plain function with this transaction: in a thread of its own where statements wait for a server."""
         ...
 
     async def mark(self) -> None:

@@ -17,18 +17,22 @@ from onward.testing.contracts import (
     LogContract,
     OpenBroker,
     OpenStore,
+    Published,
     ReadingContract,
     RegistrationContract,
     StoreBench,
     TransactionContract,
+    TurnContract,
+    logged,
 )
 
 
 class MemoryInspection:
     """`StoreInspection` of a store in memory."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, broker: MemoryBroker) -> None:
         self._store = store
+        self._broker = broker
 
     def tallies(self, subscription: int) -> Mapping[str, tuple[int, int, int]]:
         found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
@@ -39,6 +43,9 @@ class MemoryInspection:
 
     async def retry_dead_letters(self) -> int:
         return self._store.retry()
+
+    async def published(self) -> list[Published]:
+        return await logged(self._broker.log)
 
 
 def _columns(found: Mapping[str, list[tuple[int, int, int]]]) -> dict[str, tuple[list[int], list[int], list[int]]]:
@@ -59,7 +66,7 @@ async def open_memory_broker() -> AsyncIterator[Broker]:
 async def open_memory_store() -> AsyncIterator[StoreBench]:
     broker, database = MemoryBroker(), memory_database()
     store = MemoryStore(database, broker.prepare, "shop")
-    yield StoreBench(store, broker, MemoryInspection(store))
+    yield StoreBench(store, broker, MemoryInspection(store, broker))
     await store.close()
     database.close()
 
@@ -70,7 +77,9 @@ class TestMemoryBroker(DeliveryContract, GroupContract, LogContract):
         return open_memory_broker
 
 
-class TestMemoryStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
+class TestMemoryStore(
+    AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract, TurnContract
+):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return open_memory_store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onward.brokers.sqlite import SqliteBroker, SqliteConsumer
-from onward.ports import Broker, Group
+from onward.ports import Broker, Group, Log
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.stores.sqlite import SqliteStore
@@ -20,10 +20,13 @@ from onward.testing.contracts import (
     LogContract,
     OpenBroker,
     OpenStore,
+    Published,
     ReadingContract,
     RegistrationContract,
     StoreBench,
     TransactionContract,
+    TurnContract,
+    logged,
 )
 
 
@@ -50,8 +53,9 @@ class SharedBroker(SqliteBroker):
 class FileInspection:
     """`StoreInspection` of a store on a file."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, log: Log) -> None:
         self._database = database
+        self._log = log
 
     def tallies(self, subscription: int) -> Mapping[str, tuple[int, int, int]]:
         rows = self._database.read(
@@ -65,6 +69,9 @@ class FileInspection:
         async with self._database.transaction() as connection:
             connection.execute("UPDATE onward_dead_letter SET state = 'retrying' WHERE state = 'dead'")
             return connection.changes()
+
+    async def published(self) -> list[Published]:
+        return await logged(self._log)
 
 
 class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
@@ -81,7 +88,9 @@ class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
         return open_it
 
 
-class TestSqliteStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
+class TestSqliteStore(
+    AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract, TurnContract
+):
     @pytest.fixture
     def open_store(self, database_path: Path) -> OpenStore:
         @asynccontextmanager
@@ -89,7 +98,7 @@ class TestSqliteStore(AccountContract, DeadLetterContract, ReadingContract, Regi
             database = Database.open(database_path)
             log = FileLog(database)
             broker = SharedBroker(log)
-            yield StoreBench(SqliteStore(log, "shop"), broker, FileInspection(database))
+            yield StoreBench(SqliteStore(log, "shop"), broker, FileInspection(database, broker.log))
             await broker.close()
             database.close()
 

@@ -73,11 +73,13 @@ def _call(
 
     async def call(event: Any, unit: Unit | None, context: Context | None) -> Any:
         arguments = dict(fixed)
-        if tx_name is not None:
-            assert unit is not None
-            arguments[tx_name] = unit.sync_tx if sync_tx else unit.tx
         if context_name is not None:
             arguments[context_name] = context
+        if tx_name is not None:
+            assert unit is not None
+            if sync_tx:
+                return await unit.run_sync(lambda tx: function(event, **arguments, **{tx_name: tx}))
+            arguments[tx_name] = unit.tx
         if threads is not None:
             work = partial(copy_context().run, _stepped, function, event, arguments)
             return await asyncio.get_running_loop().run_in_executor(threads, work)

@@ -12,7 +12,7 @@ import msgspec
 
 from onward.errors import TransactionError
 from onward.events import Envelope
-from onward.ports import Claim, DeadLetter, Outgoing, Retried, Settlement
+from onward.ports import Claim, DeadLetter, Outgoing, Retried, Returned, Settlement, SyncTransaction
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -75,6 +75,9 @@ class SqliteUnit:
             self._forget()
             self._database.rollback()
 
+    async def run_sync(self, function: Callable[[SyncTransaction], Returned]) -> Returned:
+        return function(SqliteSyncTransaction(self._statements))
+
     async def mark(self) -> None:
         self._marks.append(len(self.outputs))
         self._savepoint(f"SAVEPOINT onward_{len(self._marks)}")
@@ -102,7 +105,6 @@ class SqliteUnit:
         statements = self._statements = self._statements.anew()
         statements.outputs = self.outputs
         self.tx = SqliteTransaction(statements)
-        self.sync_tx = SqliteSyncTransaction(statements)
 
     def _savepoint(self, sql: str) -> None:
         try:

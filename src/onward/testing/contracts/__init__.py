@@ -7,6 +7,8 @@ class TestMyBroker(DeliveryContract, GroupContract, LogContract):
 class TestMyStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
     @pytest.fixture
     def open_store(self): return open_my_store      # () -> async context manager of a StoreBench
+
+A store in which one transaction at a time writes adds TurnContract.
 """
 
 from onward.testing.contracts.accounts import AccountContract
@@ -16,8 +18,8 @@ from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
 from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
-from onward.testing.contracts.scenes import OpenBroker, OpenStore, StoreBench, StoreInspection
-from onward.testing.contracts.transactions import TransactionContract
+from onward.testing.contracts.scenes import OpenBroker, OpenStore, Published, StoreBench, StoreInspection, logged
+from onward.testing.contracts.transactions import TransactionContract, TurnContract
 
 __all__ = [
     "AccountContract",
@@ -27,9 +29,12 @@ __all__ = [
     "LogContract",
     "OpenBroker",
     "OpenStore",
+    "Published",
     "ReadingContract",
     "RegistrationContract",
     "StoreBench",
     "StoreInspection",
     "TransactionContract",
+    "TurnContract",
+    "logged",
 ]

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from onward.ports import Broker, Claim, Consumer, Group, HandlerEntry, Outgoing, Record, ServiceEntry, Store
+from onward.ports import Broker, Claim, Consumer, Group, HandlerEntry, Log, Outgoing, Record, ServiceEntry, Store
 from onward.ports import SubscriptionEntry as Entry
 from onward.topics import Topic
 
@@ -21,6 +21,25 @@ Suite = TypeVar("Suite")
 OpenBroker = Callable[[], AbstractAsyncContextManager[Broker]]
 
 
+class Published(NamedTuple):
+    """An event that a store's transaction published."""
+
+    topic: str
+    value: bytes | None
+    source: str
+
+
+async def logged(log: Log) -> list[Published]:
+    """All that is in the suite's topics, for stores whose commits append to the log itself."""
+    found = []
+    for topic in (ORDERS, ONE):
+        for partition, (first, end) in enumerate(await log.bounds(topic.name)):
+            for record in await log.read(topic.name, partition, first, end - first):
+                source = log.envelope(topic.name, partition, record).source
+                found.append(Published(topic.name, record[2], source))
+    return found
+
+
 class StoreInspection(Protocol):
     """What the port does not show and the contract wants to see; written once for each store."""
 
@@ -30,6 +49,10 @@ class StoreInspection(Protocol):
 
     async def retry_dead_letters(self) -> int:
         """Ask every dead letter to run again; how many there are."""
+        ...
+
+    async def published(self) -> list[Published]:
+        """What the store's transactions published: in the log, or on its way there; in order per key."""
         ...
 
 
@@ -57,8 +80,7 @@ class StoreBench:
             return [row[0] for row in (await unit.tx.execute("SELECT n FROM effect ORDER BY n")).rows]
 
     async def published(self) -> int:
-        bounds = [*await self.broker.log.bounds(ORDERS.name), *await self.broker.log.bounds(ONE.name)]
-        return sum(end for _, end in bounds)
+        return len(await self.inspection.published())
 
 
 OpenStore = Callable[[], AbstractAsyncContextManager[StoreBench]]

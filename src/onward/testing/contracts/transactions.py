@@ -8,7 +8,7 @@ import pytest
 
 from onward.errors import StoreError, TransactionError
 from onward.events import Event
-from onward.ports import Transaction
+from onward.ports import SyncTransaction, Transaction
 from onward.testing.contracts.scenes import StoreBench, event, on_store
 
 
@@ -47,9 +47,10 @@ class TransactionContract:
             await unit.tx.publish(Counted(number=1), Counted(number=2))
             assert await bench.published() == 0
             await unit.commit(None, None)
-        records = await bench.broker.log.read("one", 0, 0, 10)
-        assert [record[2] for record in records] == [b'{"number":1}', b'{"number":2}']
-        assert {bench.broker.log.envelope("one", 0, record).source for record in records} == {"shop"}
+        assert await bench.inspection.published() == [
+            ("one", b'{"number":1}', "shop"),
+            ("one", b'{"number":2}', "shop"),
+        ]
 
     @on_store
     async def test_a_savepoint_undoes_what_happened_inside_and_no_more(self, bench: StoreBench) -> None:
@@ -297,16 +298,25 @@ class TransactionContract:
     @on_store
     async def test_plain_functions_have_the_same_transaction(self, bench: StoreBench) -> None:
         await bench.claimed()
-        async with bench.store.unit() as unit:
-            unit.sync_tx.submit("INSERT INTO effect VALUES (:n)", n=1)
-            with pytest.raises(ZeroDivisionError), unit.sync_tx.savepoint():  # noqa: PT012 - the block is what is claimed
-                unit.sync_tx.submit("INSERT INTO effect VALUES (2)")
+
+        def handle(tx: SyncTransaction) -> str:
+            tx.submit("INSERT INTO effect VALUES (:n)", n=1)
+            with pytest.raises(ZeroDivisionError), tx.savepoint():  # noqa: PT012 - the block is what is claimed
+                tx.submit("INSERT INTO effect VALUES (2)")
                 raise ZeroDivisionError
-            unit.sync_tx.publish(Counted(number=1))
-            assert (await unit.tx.execute("SELECT n FROM effect")).rows == [(1,)]
+            tx.publish(Counted(number=1))
+            assert tx.execute("SELECT n FROM effect").rows == [(1,)]
+            return "returned"
+
+        async with bench.store.unit() as unit:
+            assert await unit.run_sync(handle) == "returned"
             await unit.commit(None, None)
         assert await bench.effects() == [1]
         assert await bench.published() == 1
+
+
+class TurnContract:
+    """Of a store that one transaction at a time writes in. Supply the fixture `open_store`."""
 
     @on_store
     async def test_transactions_take_turns(self, bench: StoreBench) -> None:
