@@ -9,6 +9,7 @@ import pytest
 from onward import App, Event, FatalError, Retention, Topic, Transaction
 from onward.sqlite.audit import Report, Wrong, audit
 from onward.sqlite.database import Database
+from onward.sqlite.letters import discard
 from onward.sqlite.retention import prune
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS payment (place INTEGER PRIMARY KEY, order_id TEXT, cents INTEGER)"
@@ -123,6 +124,23 @@ def test_pruned_events_are_not_lost(handled: Path) -> None:
 
     assert asyncio.run(prune_all()) == ORDERS + 4
     assert audit(handled, deep=True).problems == ()
+
+
+def test_dead_letters_that_were_pruned_are_not_lost(handled: Path) -> None:
+    async def end_and_prune() -> None:
+        async with payment(handled).lifespan() as service:
+            assert service is not None
+            assert service.engine is not None
+            database = service.engine.database
+            async with database.transaction() as connection:
+                assert discard(connection, [1]) == 1
+            await service.engine.prune()
+            assert database.read("SELECT * FROM onward_dead_letter") == []
+
+    asyncio.run(end_and_prune())
+    report = audit(handled)
+    assert report.problems == ()
+    assert [each.handlers["take_payment"].discarded for each in report.tallies if each.published] == [1]
 
 
 def test_a_log_row_deleted_behind_its_back_is_named_as_lost(handled: Path) -> None:

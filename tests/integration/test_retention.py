@@ -11,7 +11,7 @@ import pytest
 from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
-from onward.sqlite.retention import Pruned, prune
+from onward.sqlite.retention import Pruned, prune, prune_letters
 from onward.topics import Retention, Topic
 
 LATER = 4_000_000_000.0  # seconds since the epoch: every event is old by then
@@ -44,6 +44,18 @@ def subscribe(database: Database, name: str, next_offset: int = 0, retired_at: f
         writer.execute(
             "INSERT INTO onward_account (subscription, partition, start_offset, next_offset) VALUES (?, 0, 0, ?)",
             (writer.last_insert_rowid(), next_offset),
+        )
+
+
+def letters(database: Database, state: str, *died_at: float) -> None:
+    """Dead letters of the first subscription, which died then."""
+    with database.transaction_sync() as writer:
+        (begin,) = writer.execute("SELECT count(*) FROM onward_dead_letter").fetchone() or (0,)
+        writer.executemany(
+            "INSERT INTO onward_dead_letter (subscription, partition, offset, handler, state, cause, error, detail,"
+            " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time)"
+            " VALUES (1, 0, ?, 'pay', ?, 'fatal', '', '', '', 1, 0, ?, '', '', 1, '', 0)",
+            [(begin + index, state, died) for index, died in enumerate(died_at)],
         )
 
 
@@ -155,3 +167,33 @@ def test_the_file_stops_growing_over_many_rounds_of_publishing_handling_and_prun
     assert max(sizes[5:]) < 1.1 * sizes[5]
     held = database.read("SELECT sum(length(value)) FROM onward_log")
     assert held == [(100_000,)]
+
+
+@pytest.mark.parametrize("state", ["recovered", "discarded"])
+def test_dead_letters_that_are_over_go_with_their_topics_age(database: Database, state: str) -> None:
+    log = FileLog(database)
+    topic(log, "orders", Retention(age_s=100, bytes=0))
+    subscribe(database, "shop")
+    letters(database, state, 800.0, 899.0, 900.0, 950.0)
+    assert asyncio.run(prune_letters(database, 1000.0)) == 2
+    assert asyncio.run(prune_letters(database, 1000.0)) == 0
+    assert database.read("SELECT died_at FROM onward_dead_letter ORDER BY 1") == [(900.0,), (950.0,)]
+
+
+@pytest.mark.parametrize("retired_at", [None, 1.0])
+@pytest.mark.parametrize("state", ["dead", "retrying"])
+def test_dead_letters_that_are_not_over_stay_for_ever(database: Database, state: str, retired_at: float | None) -> None:
+    log = FileLog(database)
+    topic(log, "orders", KEEP_NOTHING)
+    subscribe(database, "shop", retired_at=retired_at)
+    letters(database, state, 0.0, 1.0)
+    assert asyncio.run(prune_letters(database, LATER)) == 0
+    assert database.read("SELECT count(*) FROM onward_dead_letter") == [(2,)]
+
+
+def test_dead_letters_leave_in_bounded_steps(database: Database) -> None:
+    log = FileLog(database)
+    topic(log, "orders", KEEP_NOTHING)
+    subscribe(database, "shop")
+    letters(database, "discarded", *map(float, range(25)))
+    assert [asyncio.run(prune_letters(database, LATER, max_rows=10)) for _ in range(4)] == [10, 10, 5, 0]

@@ -13,7 +13,7 @@ from onward.settings import Settings
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.sqlite.neighbours import Neighbours
-from onward.sqlite.retention import prune
+from onward.sqlite.retention import prune, prune_letters
 from onward.stores.sqlite import SqliteStore
 
 
@@ -51,6 +51,8 @@ class Engine:
         more = True
         while more:
             more = (await prune(self.database, time())).more
+        while await prune_letters(self.database, time()):
+            continue
 
     def join(self, groups: Sequence[str], topics: Sequence[str]) -> str:
         """Become a member of these groups, woken when these topics grow; returns the member's id."""

@@ -124,7 +124,9 @@ def _file(path: Path, inspection: Inspection) -> Iterator[Finding]:
         f"journal mode {mode}",
         "" if mode == "wal" else "Start a service once: it sets the mode. If it can't, put the file on a local disk.",
     )
-    dead = count_of(inspection.rows("SELECT count(*) FROM onward_dead_letter WHERE state = 'dead'"))
+    dead = count_of(
+        inspection.rows("SELECT sum(state = 'dead') FROM onward_dead_letter WHERE state IN ('dead', 'retrying')")
+    )
     yield Finding(
         "dead letters",
         not dead,

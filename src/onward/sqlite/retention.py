@@ -1,4 +1,4 @@
-"""What everybody has handled leaves the log, oldest first, in steps that keep no publisher waiting for long."""
+"""What everybody has handled leaves the log, and dead letters that are over leave too, in steps that hold up nobody."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ _LANES = (
     "  LEFT JOIN onward_account a ON a.subscription = s.id AND a.partition = l.partition"
     "  WHERE s.topic = t.id AND s.retired_at IS NULL)"
     " FROM onward_topic t JOIN onward_lane l ON l.topic = t.id ORDER BY t.id, l.id"
+)
+_ENDED_LETTERS = (
+    "SELECT d.id FROM onward_topic t CROSS JOIN onward_subscription s ON s.topic = t.id"
+    " CROSS JOIN onward_dead_letter d ON d.subscription = s.id AND d.died_at < ?1 - t.keep_age_s"
+    " AND d.state IN ('recovered', 'discarded') LIMIT ?2"
 )
 _OLDEST = "SELECT time, pos, coalesce(length(value), 0) FROM onward_log WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT ?"
 
@@ -71,6 +76,23 @@ async def prune(database: Database, now: float, *, max_rows: int = 5000) -> Prun
         raise translate(error, "Pruning handled events") from error
     rows = sum(lane.rows for lane in lanes)
     return Pruned(rows, sum(lane.bytes for lane in lanes), more=rows >= max_rows)
+
+
+async def prune_letters(database: Database, now: float, *, max_rows: int = 500) -> int:
+    """Takes at most `max_rows` dead letters that are over from the record, in one transaction; how many it took.
+
+    Those go that are recovered or discarded and died longer ago than their topic keeps; tallies keep what became of
+    them. One that is dead, or being retried, stays however old it is. Raises StoreError, after which nothing was taken.
+    """
+    try:
+        if not database.reader.execute(_ENDED_LETTERS, (now, 1)).fetchall():
+            return 0
+        async with database.transaction() as connection:
+            ended = connection.execute(_ENDED_LETTERS, (now, max_rows)).fetchall()
+            connection.executemany("DELETE FROM onward_dead_letter WHERE id = ?", ended)
+            return len(ended)
+    except apsw.Error as error:
+        raise translate(error, "Pruning dead letters that are over") from error
 
 
 def _plan(connection: apsw.Connection, now: float, max_rows: int) -> list[_Lane]:

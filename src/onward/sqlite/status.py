@@ -72,7 +72,7 @@ def status(inspection: Inspection) -> Status:
             subscription: (dead, retrying)
             for subscription, dead, retrying in inspection.rows(
                 "SELECT subscription, sum(state = 'dead'), sum(state = 'retrying') FROM onward_dead_letter"
-                " GROUP BY subscription"
+                " WHERE state IN ('dead', 'retrying') GROUP BY subscription"
             )
         }
         standings: list[Standing] = []
