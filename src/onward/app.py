@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onward import runtime
 from onward.errors import DeclarationError
-from onward.outgoing import encode
+from onward.outgoing import encode_all
 from onward.pipeline.handlers import Handler, Options, Start, read_handler
 from onward.policy import Retry
 from onward.ports import Result, Transaction
@@ -132,7 +132,7 @@ class App:
         if within is not None:
             self.outbox(within).add(*events)
             return
-        outgoing = [encode(event) for event in events]
+        outgoing = encode_all(events)
         if outgoing:
             engine = await self._opened()
             await engine.broker.publish(outgoing, self.name)

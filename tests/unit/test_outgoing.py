@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from onward.errors import EncodeError
 from onward.events import Event, event, event_type
-from onward.outgoing import encode
+from onward.outgoing import encode, encode_all
 
 
 class Plain(Event, type="test.out.plain", topic="out", key="name"):
@@ -74,7 +74,7 @@ def test_an_event_that_nobody_could_read_is_refused_with_its_field(make: Callabl
 
 texts = any_.text(any_.characters(exclude_categories=["Cs"]), max_size=20)
 times = any_.none() | any_.datetimes(timezones=any_.just(UTC))
-plains = any_.builds(
+plains: any_.SearchStrategy[object] = any_.builds(
     Plain,
     name=texts,
     count=any_.integers(-(2**63), 2**63 - 1),
@@ -82,7 +82,36 @@ plains = any_.builds(
     share=any_.floats(allow_nan=False, allow_infinity=False),
     total=any_.decimals(allow_nan=False, allow_infinity=False),
 )
-nested = any_.builds(Nested, names=any_.lists(texts, max_size=3), at=times, small=any_.integers(-5, 10))
+nested: any_.SearchStrategy[object] = any_.builds(
+    Nested, names=any_.lists(texts, max_size=3), at=times, small=any_.integers(-5, 10)
+)
+
+
+@given(any_.lists(plains, max_size=5) | any_.lists(plains | nested, max_size=5))
+def test_many_go_out_as_each_would_alone(made: list[object]) -> None:
+    assert encode_all(made) == list(map(encode, made))
+
+
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (Plain(name="a"), Plain(name=wrong(7))),
+        (Plain(name="a"), Plain(name="x" * 600)),
+        (Plain(name="a"), Plain(name="a", share=float("nan"))),
+        (Nested(names=[]), Nested(names=["x" * (1 << 20)])),
+        (Nested(names=[]), Plain(name="a", total=Decimal("NaN"))),
+    ],
+    ids=["type", "key", "nan", "size", "mixed"],
+)
+def test_the_one_of_many_that_is_refused_is_named(good: object, bad: object, index: int) -> None:
+    many = [good, good, good]
+    many[index] = bad
+    with pytest.raises(EncodeError) as alone:
+        encode(bad)
+    with pytest.raises(EncodeError) as among_others:
+        encode_all(many)
+    assert str(among_others.value) == str(alone.value)
 
 
 @given(plains | nested | any_.builds(Placed, total=any_.decimals(allow_nan=False, allow_infinity=False)))

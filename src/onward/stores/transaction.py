@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from onward.errors import StoreError, TransactionError
-from onward.outgoing import encode as encode_event
+from onward.outgoing import encode_all
 from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
@@ -75,7 +75,7 @@ class Statements:
         if not self.open:
             raise ended()
         self.savepoints.refuse_others()
-        self.outputs.extend(map(encode_event, events))
+        self.outputs.extend(encode_all(events))
 
     def enter(self) -> Savepoint:
         if not self.open:

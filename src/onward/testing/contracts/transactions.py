@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from onward.errors import StoreError, TransactionError
+from onward.errors import DeclarationError, StoreError, TransactionError
 from onward.events import Event
 from onward.ports import SyncTransaction, Transaction
 from onward.testing.contracts.scenes import StoreBench, event, on_store
@@ -51,6 +51,16 @@ class TransactionContract:
             ("one", b'{"number":1}', "shop"),
             ("one", b'{"number":2}', "shop"),
         ]
+
+    @on_store
+    async def test_of_events_published_at_once_all_or_none_go_out(self, bench: StoreBench) -> None:
+        await bench.claimed()
+        async with bench.store.unit() as unit:
+            with pytest.raises(DeclarationError):
+                await unit.tx.publish(Counted(number=1), "no event")
+            await unit.tx.publish(Counted(number=2))
+            await unit.commit(None, None)
+        assert [record[2] for record in await bench.broker.log.read("one", 0, 0, 10)] == [b'{"number":2}']
 
     @on_store
     async def test_a_savepoint_undoes_what_happened_inside_and_no_more(self, bench: StoreBench) -> None:
