@@ -8,6 +8,7 @@ folder, as SQLite's `unixSync` does.
 from __future__ import annotations
 
 import itertools
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,6 +211,16 @@ def _apply(step: Written | Truncated, content: bytearray) -> None:
     if len(content) < end:
         content.extend(bytes(end - len(content)))
     content[step.offset : end] = step.data
+
+
+@contextmanager
+def restored(survivors: Survivors, tmp_path: Path) -> Iterator[Path]:
+    """The database on a real disk that holds what survived."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    survivors.write_to(folder)
+    yield folder / "onward.db"
+    shutil.rmtree(folder)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """After a power cut every transaction whose commit had returned is whole, and none is there in part."""
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from random import Random
 import pytest
 
 from onward.sqlite.database import Database
-from tests.integration.power_cut import RecordedDisk, Survivors, Synced, recorded_disk
+from tests.integration.power_cut import RecordedDisk, Survivors, Synced, recorded_disk, restored
 
 TRANSACTIONS = 150
 SAMPLED_CUTS = 300
@@ -40,10 +39,11 @@ async def fill(database: Database, disk: RecordedDisk) -> None:
         disk.reached(transaction)
 
 
-def live(path: Path, disk: RecordedDisk, synchronous: str = "FULL") -> None:
+def live(path: Path, disk: RecordedDisk, *, is_careless: bool = False) -> None:
     """A whole life of a file: made, filled, its log copied and started over many times, closed."""
     with closing(Database.open(path, vfs=disk.name, checkpoint_pages=CHECKPOINT_PAGES)) as database:
-        database.writer.pragma("synchronous", synchronous)
+        if is_careless:
+            database.writer.pragma("synchronous", "NORMAL")
         with database.transaction_sync() as writer:
             writer.execute("INSERT INTO onward_topic VALUES (1, 'orders', 1, 0, 0, 0, 0)")
         asyncio.run(fill(database, disk))
@@ -67,12 +67,8 @@ def found(database: Database) -> list[int]:
 
 @contextmanager
 def reopened(survivors: Survivors, tmp_path: Path) -> Iterator[Database]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    survivors.write_to(folder)
-    with closing(Database.open(folder / "onward.db")) as database:
+    with restored(survivors, tmp_path) as path, closing(Database.open(path)) as database:
         yield database
-    shutil.rmtree(folder)
 
 
 def test_the_run_copies_its_log_into_the_file_again_and_again(run: RecordedDisk) -> None:
@@ -100,7 +96,7 @@ def test_every_commit_that_returned_survives_a_power_cut_whole(run: RecordedDisk
 def test_these_cuts_would_find_a_commit_that_was_not_synced(tmp_path: Path) -> None:
     lost = 0
     with recorded_disk() as disk:
-        live(tmp_path / "onward.db", disk, synchronous="NORMAL")
+        live(tmp_path / "onward.db", disk, is_careless=True)
         random = Random(3)
         for mark, survivors in disk.cuts(set(range(len(disk.steps) // 2, len(disk.steps), 40)), random):
             with reopened(survivors, tmp_path) as database:
