@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from onward.ports import Outgoing
+from onward.ports import Claim, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.sqlite.retention import Pruned, prune, prune_letters
+from onward.stores.sqlite import SqliteStore
 from onward.topics import Retention, Topic
 
 LATER = 4_000_000_000.0  # seconds since the epoch: every event is old by then
@@ -94,6 +95,29 @@ def test_a_subscription_without_an_account_for_a_partition_holds_everything_back
             " VALUES ('new', 'x', 1, 1, 0)"
         )
     assert pruned(database) == Pruned(0, 0, more=False)
+
+
+def test_a_subscription_begins_at_what_is_left_when_the_log_was_cut_meanwhile(database: Database) -> None:
+    log = FileLog(database)
+    topic(log, "orders", KEEP_NOTHING, partitions=2)
+    publish(log, "orders", 5, key="a")
+    publish(log, "orders", 3, key="d")
+    starts = (0, 0)  # as they were read before the next line
+    assert pruned(database).rows == 8
+    publish(log, "orders", 1, key="a")
+    handler = HandlerEntry("pay", "transactional", "earliest", ("made",), starts)
+    entry = SubscriptionEntry("transactional", "orders", True, (handler,), starts)
+
+    async def register() -> list[Claim]:
+        store = SqliteStore(log, "shop")
+        (subscription,) = await store.open(ServiceEntry("shop", (), {}, (entry,)))
+        return await store.claim(subscription, "orders", (0, 1), "member")
+
+    claims = asyncio.run(register())
+    assert sorted((claim.position.start, claim.position.next, claim.joined["pay"]) for claim in claims) == [
+        (3, 3, 3),
+        (5, 5, 5),
+    ]
 
 
 def test_a_retired_subscription_holds_nothing_back(database: Database) -> None:

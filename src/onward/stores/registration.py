@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from onward.errors import RegistrationError
 from onward.ports import HandlerEntry, ServiceEntry, SubscriptionEntry
@@ -35,6 +36,16 @@ def newcomers(service: str, entry: SubscriptionEntry, recorded: Mapping[str, tup
                 f" run `onward handlers retire {service} {handler.name}` first. Nothing was handled."
             )
     return joining
+
+
+def no_earlier(entry: SubscriptionEntry, first: Sequence[int]) -> SubscriptionEntry:
+    """The same, beginning in no partition before `first`: retention may have cut the log since starts were chosen."""
+
+    def lift(starts: Sequence[int]) -> tuple[int, ...]:
+        return tuple(map(max, starts, first))
+
+    handlers = tuple(handler._replace(joined=lift(handler.joined)) for handler in entry.handlers)
+    return replace(entry, handlers=handlers, starts=lift(entry.starts))
 
 
 def refuse_unknown(service: ServiceEntry, recorded: Iterable[tuple[str, str]]) -> None:

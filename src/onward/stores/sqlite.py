@@ -16,7 +16,7 @@ from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
 from onward.stores.reading import Queries
-from onward.stores.registration import newcomers, refuse_unknown
+from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
@@ -89,7 +89,8 @@ class SqliteStore:
             ((known,),) = found
             self._compare(connection, service, known, entry)
             return int(known)
-        entry = entry.anew()
+        kept = fetch(connection, "SELECT first_offset FROM onward_lane WHERE topic = ? ORDER BY partition", (topic.id,))
+        entry = no_earlier(entry.anew(), [first for (first,) in kept])
         connection.execute(
             "INSERT INTO onward_subscription (service, name, topic, ordered_commit, created_at) VALUES (?, ?, ?, ?, ?)",
             (service, entry.name, topic.id, entry.ordered, time()),
