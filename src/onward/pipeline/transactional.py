@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from random import random
 from time import perf_counter
 from typing import Any
@@ -38,19 +38,8 @@ HOLD_S = 0.2  # a transaction open for longer commits what it has
 class TransactionalRunner:
     """Runs one subscription's batches. One task at a time."""
 
-    def __init__(
-        self,
-        *,
-        service: str,
-        handlers: Sequence[Bound],
-        routes: Routes,
-        store: Store,
-        log: Log,
-        clock: Clock,
-        meter: Meter,
-    ) -> None:
+    def __init__(self, *, service: str, routes: Routes, store: Store, log: Log, clock: Clock, meter: Meter) -> None:
         self._service = service
-        self._by_name = {bound.handler.name: bound for bound in handlers}
         self._routes = routes
         self.handlers = routes.handlers
         self._store = store

@@ -31,7 +31,6 @@ class Window:
 
     def __init__(self, claim: Claim, limit: int) -> None:
         self.claim = claim
-        self.limit = limit
         self.settling = asyncio.Lock()
         self.held: set[int] = set()
         self.keys: dict[str, deque[Record]] = {}

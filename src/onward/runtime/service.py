@@ -160,7 +160,7 @@ class Service:
         }
         if handlers[0].handler.kind is HandlerKind.PLAIN:
             return PlainRunner(bound=handlers[0], **parts)
-        return TransactionalRunner(handlers=handlers, **parts)
+        return TransactionalRunner(**parts)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._closing or self.failure.done():

@@ -103,7 +103,8 @@ class WriteTurn:
 
     def holder(self) -> Holder | None:
         """Who has the turn, or had it when killed; None when it is free or was taken this instant."""
-        return _holder(self._record)
+        pid, since_s = _RECORD.unpack_from(self._record)
+        return Holder(pid, since_s) if pid else None
 
     def close(self) -> None:
         """Gives up the turn and the place in line. Safe to repeat."""
@@ -250,23 +251,6 @@ class WriteTurn:
             if descriptor >= 0:
                 os.close(descriptor)
         self._gate = self._write = self._aside = -1
-
-
-def read_holder(folder: Path) -> Holder | None:
-    """What `WriteTurn.holder` says, for a process that does not write itself, such as a supervisor.
-
-    A killed holder's record stays until the next turn, so end only a process you started.
-    """
-    try:
-        record = (folder / "write").read_bytes()[: _RECORD.size]
-    except FileNotFoundError:
-        return None
-    return _holder(record) if len(record) == _RECORD.size else None
-
-
-def _holder(record: bytes | mmap.mmap) -> Holder | None:
-    pid, since_s = _RECORD.unpack_from(record)
-    return Holder(pid, since_s) if pid else None
 
 
 def _open(path: Path) -> int:

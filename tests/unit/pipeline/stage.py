@@ -111,7 +111,7 @@ class Stage:
         }
         if self.handlers[0].kind is HandlerKind.PLAIN:
             return PlainRunner(bound=bounds[0], **parts)
-        return TransactionalRunner(handlers=bounds, **parts)
+        return TransactionalRunner(**parts)
 
     async def plain(self) -> tuple[PlainRunner, Claim]:
         """Opened, with its partition attached."""

@@ -13,7 +13,6 @@ from onward.errors import StoreBusyError
 from onward.sqlite import turn
 from onward.sqlite.database import Database
 from onward.sqlite.folder import run_folder
-from onward.sqlite.turn import read_holder
 from tests.unit.sqlite.places import add, opened, places
 
 
@@ -165,9 +164,7 @@ def test_turns_are_free_again_after_a_holder_without_a_loop(database_path: Path)
             holder = second.holder()
             assert holder is not None
             assert holder.pid == os.getpid()
-            assert holder == read_holder(run_folder(database_path))
         assert second.holder() is None
-        assert read_holder(run_folder(database_path)) is None
 
 
 @contextmanager
@@ -249,7 +246,3 @@ def test_a_gate_that_opens_is_gone_through(database_path: Path, monkeypatch: pyt
     with opened(database_path) as database:
         asyncio.run(wait(database))
         assert places(database) == ["Sion"]
-
-
-def test_nobody_holds_a_file_that_was_never_opened(tmp_path: Path) -> None:
-    assert read_holder(tmp_path) is None
