@@ -76,17 +76,14 @@ class Routes:
         return found
 
     def uniform(self, records: Sequence[Record]) -> tuple[Route, list[Any]] | None:
-        """The batch decoded at once, if all records have one type and all can be read."""
+        """The batch decoded at once, if all records have one type; raises what its decoder raises."""
         tags = set(map(_tag_of, records))
         if len(tags) != 1:
             return None
         route = self.route(tags.pop())
         if route.event_type is None or route.error is not None:
             return None
-        try:
-            return route, list(map(route.decode, map(_value_of, records)))
-        except Exception:  # noqa: BLE001 - whichever it is, the slow path finds it and names it
-            return None
+        return route, list(map(route.decode, map(_value_of, records)))
 
     def named(self, wire_type: WireType) -> Route:
         """Where events of this type and version go, whatever the broker's tag for it."""

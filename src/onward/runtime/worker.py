@@ -35,16 +35,13 @@ CLEAN, FAILED, CANNOT_START, UNFINISHED = 0, 1, 78, 3
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
     """Run a worker on a loop of its own; its exit code.
 
-    An exception that is no Exception (SystemExit out of a handler) ends the process at once, without giving
-    partitions back: asyncio.run would cancel the tasks and wait for threads, and the event that does this each time
-    must be found out by its unclean starts.
+    What it raises (SystemExit out of a handler) ends the process at once, without giving partitions back:
+    asyncio.run would cancel the tasks and wait for threads, and the event that does this each time must be found out
+    by its unclean starts.
     """
     loop = asyncio.new_event_loop()
     try:
         code = loop.run_until_complete(work)
-    except Exception:
-        logger.critical("the worker failed", exc_info=True)
-        _leave(FAILED)
     except BaseException as error:
         logger.critical("%s ended the event loop: this process ends", type(error).__name__, exc_info=True)
         _leave(FAILED)

@@ -158,13 +158,20 @@ def test_a_declared_fatal_error_is_not_tried_again() -> None:
 
 def test_bytes_that_are_no_event_are_kept_and_their_neighbours_take_effect() -> None:
     async def main() -> None:
+        calls: list[int] = []
+
+        async def save_and_note(order: Ordered, tx: Transaction) -> None:
+            calls.append(order.n)
+            await save(order, tx)
+
         stage = Stage()
-        stage.on(save)
+        stage.on(save_and_note)
         broken = Outgoing(TOPIC, "pipeline.ordered", 1, b"\xff not json", None)
         runner, claim = await begun(stage, *orders(1), broken, *orders(2))
         assert await stage.drive(runner, claim) == []
         assert stage.rows("SELECT offset, cause, value FROM onward_dead_letter") == [(1, "decode", b"\xff not json")]
         assert stage.effects() == [1, 2]
+        assert calls == [1, 2], "nobody is called before the whole batch is known to be readable"
 
     asyncio.run(main())
 
