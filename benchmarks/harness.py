@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks.orders import environment
 
-SIDE_TIMEOUT_S = 400.0
 ABSENT = 77  # a child's exit code: what this side needs is not installed
 Side = Callable[[int, Path], dict[str, float]]
 
@@ -33,6 +32,7 @@ class Benchmark:
     against: str = ""
     rounds: int = 5
     share: bool = False  # also the time an event costs more than in `against`
+    timeout_s: float = 400.0  # of one side in one round
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def run(module: str, benchmark: Benchmark, quick: bool, tell: Callable[[str], No
             if side in absent:
                 continue
             tell(f"{benchmark.name}: round {number + 1} of {rounds}, {side}")
-            values = _child(module, benchmark.name, side, count)
+            values = _child(module, benchmark, side, count)
             if values is None:
                 absent.add(side)
                 tell(f"{benchmark.name}: {side} is left out, its packages are not installed (make bench does)")
@@ -67,20 +67,20 @@ def run(module: str, benchmark: Benchmark, quick: bool, tell: Callable[[str], No
     return _figures(benchmark, found)
 
 
-def _child(module: str, name: str, side: str, count: int) -> dict[str, float] | None:
+def _child(module: str, benchmark: Benchmark, side: str, count: int) -> dict[str, float] | None:
     with tempfile.TemporaryDirectory(prefix="onward-bench-") as folder:
         ended = subprocess.run(
-            [sys.executable, "-m", "benchmarks.child", module, name, side, str(count), folder],
+            [sys.executable, "-m", "benchmarks.child", module, benchmark.name, side, str(count), folder],
             capture_output=True,
             text=True,
-            timeout=SIDE_TIMEOUT_S,
+            timeout=benchmark.timeout_s,
             env=environment(),
             check=False,
         )
     if ended.returncode == ABSENT:
         return None
     if ended.returncode != 0:
-        raise RuntimeError(f"{name}, {side} failed:\n{ended.stderr[-4000:]}")
+        raise RuntimeError(f"{benchmark.name}, {side} failed:\n{ended.stderr[-4000:]}")
     values: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return values
 
