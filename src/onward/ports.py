@@ -36,6 +36,7 @@ class Capabilities:
     shared: bool  # more than one process can use it at once
     atomic_publish: bool  # a store transaction's events appear in the log by its commit, without a relay
     ordered: bool = True  # one partition has one order
+    inline: bool = False  # a transaction's verbs never give up the event loop
 
 
 class WireType(NamedTuple):

@@ -24,6 +24,7 @@ from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury, survived
+from onward.pipeline.suspensions import Suspensions
 from onward.policy import Retry
 from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Transaction, Unit, WireType
 from onward.telemetry.failpoints import reach
@@ -31,7 +32,7 @@ from onward.telemetry.meter import Meter
 
 logger = logging.getLogger("onward.handlers")
 
-CHECK_EVERY = 64  # events between two looks at the clock
+LONGEST_STRIDE = 64  # events between two looks at the clock, where none of them waits for anything
 HOLD_S = 0.2  # a transaction open for longer commits what it has
 
 
@@ -46,6 +47,7 @@ class TransactionalRunner:
         self._log = log
         self._clock = clock
         self._meter = meter
+        self._suspensions = Suspensions(warns=store.capabilities.inline)
 
     async def handle(self, claim: Claim, delivery: Delivery) -> float | None:
         """Handle a delivery as far as possible; `claim.position.next` then says how far that was.
@@ -153,13 +155,17 @@ class TransactionalRunner:
         reach("batch.decoded")
         async with unit:
             reach("batch.begun")
-            if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists:
-                route, events = uniform
-                bound = route.singles[0]
-                done = await self._run_uniform(claim, unit, bound, events, records)
-                succeeded, skipped, passed = {bound.handler.name: done}, 0, dict.fromkeys(route.others, done)
-            else:
-                done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform)
+            self._suspensions.begin()
+            try:
+                if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists:
+                    route, events = uniform
+                    bound = route.singles[0]
+                    done = await self._run_uniform(claim, unit, bound, events, records)
+                    succeeded, skipped, passed = {bound.handler.name: done}, 0, dict.fromkeys(route.others, done)
+                else:
+                    done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform)
+            finally:
+                self._suspensions.end()
             reach("batch.handled")
             end = records[done - 1][0] + 1
             position = claim.position.finish_through(end)
@@ -174,17 +180,19 @@ class TransactionalRunner:
         self, claim: Claim, unit: Unit, bound: Bound, events: list[Any], records: list[Record]
     ) -> int:
         deadline = perf_counter() + HOLD_S
-        total = len(events)
-        for begin in range(0, total, CHECK_EVERY):
-            end = min(begin + CHECK_EVERY, total)
+        self._suspensions.entering(bound.handler.name)
+        done, total, stride = 0, len(events), 1
+        while done < total:
+            end = min(done + stride, total)
             if bound.direct is not None:
-                await _run_direct(unit, bound.direct, events[begin:end])
+                done += await _run_direct(unit, bound.direct, events[done:end], self._suspensions, deadline)
             else:
-                for index in range(begin, end):
-                    await self._call(claim, unit, bound, events[index], records[index])
+                await self._call(claim, unit, bound, events[done], records[done])
+                done += 1
             if perf_counter() > deadline:
-                return end
-        return total
+                break
+            stride = min(2 * stride, LONGEST_STRIDE)
+        return done
 
     async def _run_mixed(
         self, claim: Claim, unit: Unit, records: list[Record], uniform: tuple[Route, list[Any]] | None
@@ -202,6 +210,7 @@ class TransactionalRunner:
             else:
                 event = uniform[1][index] if uniform is not None else route.open(record[2])
                 for bound in route.singles:
+                    self._suspensions.entering(bound.handler.name)
                     if bound.direct is not None:
                         _publish(unit, await bound.direct(event, unit.tx))
                     else:
@@ -212,9 +221,10 @@ class TransactionalRunner:
                 for name in route.others:
                     passed[name] += 1
             done = index + 1
-            if done % CHECK_EVERY == 0 and perf_counter() > deadline:
+            if perf_counter() > deadline:
                 break
         for bound, events in listed.items():
+            self._suspensions.entering(bound.handler.name)
             _publish(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
             succeeded[bound.handler.name] += len(events)
         return done, succeeded, skipped, passed
@@ -454,13 +464,22 @@ async def _undo(unit: Unit, blamed: dict[tuple[int, str], BaseException], last: 
         raise TransactionEnded(blamed, last) from error
 
 
-async def _run_direct(unit: Unit, function: Callable[[Any, Transaction], Awaitable[Any]], events: list[Any]) -> None:
-    """The innermost loop: nothing between it and the user's function."""
+async def _run_direct(
+    unit: Unit,
+    function: Callable[[Any, Transaction], Awaitable[Any]],
+    events: list[Any],
+    suspensions: Suspensions,
+    deadline: float,
+) -> int:
+    """The innermost loop, with nothing between it and the user's function; how many of the events it ran."""
     tx = unit.tx
-    for event in events:
+    for done, event in enumerate(events, 1):
         returned = await function(event, tx)
         if returned is not None:
             _publish(unit, returned)
+        if suspensions.noticed and perf_counter() > deadline:
+            return done
+    return len(events)
 
 
 def _publish(unit: Unit, returned: object) -> None:

@@ -87,7 +87,7 @@ def memory_database() -> Database:
 class MemoryStore:
     """`Store` of one service. `settled` is called after each commit that moved an account."""
 
-    capabilities = Capabilities(durable=False, shared=False, atomic_publish=True)
+    capabilities = Capabilities(durable=False, shared=False, atomic_publish=True, inline=True)
 
     def __init__(self, database: Database, prepare: Prepare, service: str) -> None:
         self.subscriptions: list[MemorySubscription] = []

@@ -39,7 +39,7 @@ _TAKE_BACK = (
 class SqliteStore:
     """`Store` on the file that the SQLite broker keeps its log in: outputs are appended to it directly."""
 
-    capabilities = Capabilities(durable=True, shared=True, atomic_publish=True)
+    capabilities = Capabilities(durable=True, shared=True, atomic_publish=True, inline=True)
 
     def __init__(self, log: FileLog, service: str) -> None:
         self._database = log.database
