@@ -59,29 +59,66 @@ class Outgoing(NamedTuple):
     source: str | None = None
 
 
+class Place(NamedTuple):
+    """Where in a partition; `mark` is what the broker wants kept beside the offset, such as which log it is one of."""
+
+    offset: int
+    mark: str = ""
+
+
+class Shift(NamedTuple):
+    """Where a partition goes on, other than its account says, and why, in words.
+
+    `anew` is another log of the same name: its offsets mean other events. Otherwise what lies before `place` and is
+    not done is lost.
+    """
+
+    partition: int
+    place: Place
+    anew: bool
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from."""
+    """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from.
+
+    Offsets may have gaps, and what lies between two records holds no event. `mark` is to be kept beside `end`.
+    """
 
     topic: str
     partition: int
     records: list[Record]
     end: int
+    mark: str = ""
+
+
+def _nowhere() -> Mapping[int, int]:
+    return {}
+
+
+async def _unshifted(shifts: Sequence[Shift]) -> None:
+    """For a member whose broker never loses its place."""
 
 
 @dataclass(slots=True)
 class Group:
     """One subscription's membership in its broker: what it reads, and whom to tell when its partitions change.
 
-    `assigned` is awaited before any record of a partition is delivered and returns the offset to begin at;
+    `assigned` is awaited before any record of a partition is delivered and returns the place to begin at;
     `revoked` is awaited before another member may have the partition, and returns when its work is settled.
+    `shifted` is awaited after `assigned`, when the log does not go on at that place. `positions` are the next offsets
+    of the held partitions by the store, for who shows progress. `store` is the store's identity, "" where it has none.
     """
 
     name: str
     topic: str
     member: str
-    assigned: Callable[[Sequence[int]], Awaitable[Mapping[int, int]]]
+    assigned: Callable[[Sequence[int]], Awaitable[Mapping[int, Place]]]
     revoked: Callable[[Sequence[int]], Awaitable[None]]
+    shifted: Callable[[Sequence[Shift]], Awaitable[None]] = _unshifted
+    positions: Callable[[], Mapping[int, int]] = _nowhere
+    store: str = ""
 
 
 class Consumer(Protocol):
@@ -228,6 +265,7 @@ class Claim:
     suspect_until: int
     attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
+    mark: str = ""  # stored beside the position by the next settle; "" leaves what is there
     marked: int | None = None  # the suspect event it set a mark for last
 
 
@@ -276,6 +314,7 @@ class Settlement:
     forget: list[tuple[int, str]] = field(default_factory=list)  # attempts to delete
     outputs: list[Outgoing] = field(default_factory=list)
     suspect_until: int | None = None
+    shift: Shift | None = None  # why the position is where no handling led it
     clears_unclean: bool = True  # False for an attempt mark: the event has not run yet
     revived: list[int] = field(default_factory=list)  # ids of dead letters that succeeded on retry
     still_dead: list[tuple[int, str, str]] = field(default_factory=list)  # id, error, detail: failed again
@@ -399,6 +438,11 @@ class Store(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def identity(self) -> str:
+        """Which store this is, the same for all its users and at every start; "" for one of this process alone."""
+        ...
+
     async def open(self, service: ServiceEntry) -> list[int]:
         """Make the store ready for a service and return its subscriptions' ids, in order.
 
@@ -410,7 +454,10 @@ class Store(Protocol):
         ...
 
     async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
-        """Take the accounts over: whoever had them can't commit any more. Counts an unclean start."""
+        """Take the accounts over: whoever had them can't commit any more. Counts an unclean start.
+
+        A partition that came after the subscription was created has its account from now on, and is owed from offset 0.
+        """
         ...
 
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:

@@ -15,6 +15,7 @@ from onward.testing.contracts import (
     DeliveryContract,
     GroupContract,
     LogContract,
+    LogElsewhereContract,
     OpenBroker,
     OpenStore,
     Published,
@@ -78,7 +79,13 @@ class TestMemoryBroker(DeliveryContract, GroupContract, LogContract):
 
 
 class TestMemoryStore(
-    AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract, TurnContract
+    AccountContract,
+    DeadLetterContract,
+    LogElsewhereContract,
+    ReadingContract,
+    RegistrationContract,
+    TransactionContract,
+    TurnContract,
 ):
     @pytest.fixture
     def open_store(self) -> OpenStore:

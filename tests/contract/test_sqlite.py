@@ -18,6 +18,7 @@ from onward.testing.contracts import (
     DeliveryContract,
     GroupContract,
     LogContract,
+    LogElsewhereContract,
     OpenBroker,
     OpenStore,
     Published,
@@ -89,7 +90,13 @@ class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
 
 
 class TestSqliteStore(
-    AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract, TurnContract
+    AccountContract,
+    DeadLetterContract,
+    LogElsewhereContract,
+    ReadingContract,
+    RegistrationContract,
+    TransactionContract,
+    TurnContract,
 ):
     @pytest.fixture
     def open_store(self, database_path: Path) -> OpenStore:

@@ -227,7 +227,8 @@ class MemoryConsumer:
         if taken:
             self._owners.update(dict.fromkeys(taken, self))
             try:
-                self._positions.update(await self._group.assigned(taken))
+                places = await self._group.assigned(taken)
+                self._positions.update((partition, place.offset) for partition, place in places.items())
             except BaseException:
                 self._free(taken)
                 raise

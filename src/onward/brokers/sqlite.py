@@ -250,7 +250,8 @@ class SqliteConsumer:
         if fresh:
             taken = await self._write_leases(fresh, self._group.member)
             reach("partitions.taken")
-            self._positions.update(await self._group.assigned(taken))
+            places = await self._group.assigned(taken)
+            self._positions.update((partition, place.offset) for partition, place in places.items())
 
     def _leases(self) -> list[str | None]:
         rows = self._file.database.read(

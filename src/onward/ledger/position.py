@@ -13,7 +13,8 @@ from onward.ledger.intervals import IntervalSet
 class Position:
     """What is done from `start` on: everything below `next`, and the offsets in `beyond`, all above it.
 
-    Events before `start` are not owed: they count as done, and not as handled. Raises ValueError for
+    Events before `start` are not owed: they count as done, and not as handled. It is below 0 where some were handled
+    in an earlier log of the same name. Raises ValueError for
     fields that no sequence of `finish` leads to, such as a row that something else has changed.
     """
 
@@ -22,8 +23,8 @@ class Position:
     beyond: IntervalSet = field(default=IntervalSet())
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= self.next:
-            raise ValueError(f"A position begins at 0 or later and can't be before its start: {self}.")
+        if not 0 <= self.next >= self.start:
+            raise ValueError(f"A position is at 0 or later and can't be before its start: {self}.")
         if self.beyond and self.beyond.bounds[0] <= self.next:
             raise ValueError(f"Offsets done out of order must lie above the next one: {self}.")
 
@@ -31,6 +32,10 @@ class Position:
     def handled_count(self) -> int:
         """How many offsets from the start on are done."""
         return self.next - self.start + self.beyond.count
+
+    def done_since(self, before: Position) -> int:
+        """How many offsets were done between an earlier position and this one."""
+        return self.handled_count - before.handled_count
 
     def done(self, offset: int) -> bool:
         """Whether this offset needs no handling any more."""
@@ -44,17 +49,23 @@ class Position:
         """How many offsets below `end`, the log's end, are not done: 0 also when the log was cut back."""
         return sum(map(len, self.unfinished(end)))
 
-    def finish(self, offsets: Iterable[int]) -> Position:
+    def finish(self, offsets: Iterable[int], void: Iterable[range] = ()) -> Position:
         """The position with these offsets done, in whatever order they come; `next` moves over closed gaps.
 
-        Raises ValueError, naming the offset, when one is done already or comes twice: an effect counted
-        twice is a bug, never noise.
+        `void` are ranges, rising, that hold no event. Raises ValueError, naming the offset, when one is done already or
+        comes twice: an effect counted twice is a bug, never noise.
         """
         listed = offsets if isinstance(offsets, range) else list(offsets)
         finished = IntervalSet.of(listed)
         if finished.count != len(listed):
             ordered = sorted(listed)
             self._refuse(next(first for first, second in pairwise(ordered) if first == second))
+        empty = IntervalSet.of_ranges(void)
+        if empty:
+            both = finished.first_common(empty)
+            if both is not None:
+                self._refuse(both)
+            finished = finished.union(empty)
         if finished and finished.bounds[0] < self.next:
             self._refuse(finished.bounds[0])
         common = self.beyond.first_common(finished)
@@ -70,6 +81,10 @@ class Position:
         if end < self.next:
             self._refuse(end)
         return self._closed(self.beyond.add_range(self.next, end))
+
+    def on_another_log(self, next_offset: int) -> Position:
+        """Where to go on in a log whose offsets mean other events; what was handled so far stays counted."""
+        return Position(next_offset - self.handled_count, next_offset)
 
     def _closed(self, done: IntervalSet) -> Position:
         mark = done.mark(self.next)

@@ -69,11 +69,13 @@ class PlainRunner:
         for record in delivery.records:
             offset = record[0]
             if offset in window.held or claim.position.done(offset):
+                window.come_to(offset)
                 continue
             suspect = is_suspect(claim, self._limit)
             if not await window.below(1 if suspect else self._limit, until):
                 self.check()
                 return 0.0
+            window.come_to(offset)
             if not suspect or await self._marked(window, record):
                 self._take(window, record)
         self.check()
@@ -85,7 +87,8 @@ class PlainRunner:
         route = self._routes.route(record[1])
         envelope = self._log.envelope(claim.topic, claim.partition, record)
         async with window.settling:
-            if await mark_or_bury(self._store, claim, record, route, envelope=envelope, now=self._clock.time()):
+            buried = claim.position.finish([record[0]])
+            if await mark_or_bury(self._store, claim, record, route, buried, envelope=envelope, now=self._clock.time()):
                 return True
         self._meter.died("")
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onward.events import Envelope
+from onward.ledger import Position
 from onward.pipeline.failures import died_letter
 from onward.pipeline.routing import Route
 from onward.policy import Dead, Retry, attempts_after_unclean, decide_suspect, suspect_range
@@ -39,9 +40,12 @@ def is_suspect(claim: Claim, in_hand: int = SUSPECTS) -> bool:
 
 
 async def mark_or_bury(
-    store: Store, claim: Claim, record: Record, route: Route, *, envelope: Envelope, now: float
+    store: Store, claim: Claim, record: Record, route: Route, buried: Position, *, envelope: Envelope, now: float
 ) -> bool:
-    """Set a durable mark and return True: run it. Or, tried often enough, make it a dead letter and return False."""
+    """Set a durable mark and return True: run it. Or, tried often enough, make it a dead letter and return False.
+
+    `buried` is the position with this record done.
+    """
     offset = record[0]
     marked = claim.attempts.get((offset, MARK))
     count = marked.attempts if marked is not None else 0
@@ -50,7 +54,8 @@ async def mark_or_bury(
     if marked is not None and isinstance(decide_suspect(count, claim.unclean, retry), Dead):
         tries = attempts_after_unclean(count, claim.unclean)
         settlement = Settlement(
-            claim.position.finish([offset]),
+            buried,
+            skipped=buried.done_since(claim.position) - 1,
             dead=[died_letter(claim, offset, marked, tries, envelope, record[2])],
             forget=[key for key in claim.attempts if key[0] == offset],
         )

@@ -167,8 +167,8 @@ class TransactionalRunner:
             finally:
                 self._suspensions.end()
             reach("batch.handled")
-            end = records[done - 1][0] + 1
-            position = claim.position.finish_through(end)
+            position = claim.position.finish_through(records[done - 1][0] + 1)
+            skipped += position.done_since(claim.position) - done  # offsets without an event: a log may have gaps
             settlement = Settlement(position, succeeded, skipped, passed, outputs=unit.outputs)
             await unit.commit(claim, settlement)
         reach("batch.committed")
@@ -280,7 +280,7 @@ class TransactionalRunner:
         settlement = Settlement(
             position,
             dict(found.succeeded),
-            found.skipped,
+            found.skipped + position.done_since(claim.position) - stop,
             dict(found.passed),
             dead=[failure.letter for failure in found.failures if failure.letter is not None],
             attempts={(failure.offset, failure.handler): failure.attempt for failure in again},
@@ -450,7 +450,8 @@ class TransactionalRunner:
         route = self._routes.route(record[1])
         envelope = self._envelope(claim, record)
         now = self._clock.time()
-        if await mark_or_bury(self._store, claim, record, route, envelope=envelope, now=now):
+        buried = claim.position.finish_through(record[0] + 1)
+        if await mark_or_bury(self._store, claim, record, route, buried, envelope=envelope, now=now):
             return await self._carefully(claim, [record])
         self._meter.died("")
         return 1, None

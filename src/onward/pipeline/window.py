@@ -19,6 +19,7 @@ class Results:
     finished: list[int] = field(default_factory=list)
     succeeded: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
+    void: list[range] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     outputs: list[Outgoing] = field(default_factory=list)
 
@@ -40,6 +41,7 @@ class Window:
         self.error: BaseException | None = None
         self._idle: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._reached = claim.position.next
         done = claim.position.beyond.bounds
         self._proven_at = (done[-1] if done else claim.position.next) + limit
 
@@ -53,6 +55,12 @@ class Window:
             except TimeoutError:
                 return False
         return self.error is None
+
+    def come_to(self, offset: int) -> None:
+        """A delivery has an event at this offset: what lies between it and the last one holds none."""
+        if offset > self._reached:
+            self.results.void += self.claim.position.beyond.missing(offset, base=self._reached)
+        self._reached = max(self._reached, offset + 1)
 
     def start(self, work: Coroutine[object, object, None]) -> None:
         """Let it run beside the others; what it raises becomes `error`."""
@@ -99,13 +107,13 @@ class Window:
         """What one commit says about these results."""
         finished = set(results.finished)
         claim = self.claim
-        position = claim.position.finish(results.finished)
+        position = claim.position.finish(results.finished, results.void)
         # A neighbour's commit proves nothing about an event that is still running and may yet end the process.
         clears = position.next >= self._proven_at or self.held <= finished
         return Settlement(
             position,
             dict(results.succeeded),
-            results.skipped,
+            results.skipped + sum(map(len, results.void)),
             dead=[failure.letter for failure in results.failures if failure.letter is not None],
             attempts={
                 (each.offset, each.handler): each.attempt for each in results.failures if each.offset not in finished

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError, RegistrationError
 from onward.pipeline.suspects import take_back_mark
-from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Store
+from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Place, Settlement, Shift, Store
 
 logger = logging.getLogger("onward.subscription")
 
@@ -117,7 +117,16 @@ class Subscription:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _session(self) -> None:
-        group = Group(self.group, self.topic, self._member, self._assigned, self._revoked)
+        group = Group(
+            self.group,
+            self.topic,
+            self._member,
+            self._assigned,
+            self._revoked,
+            self._shifted,
+            lambda: {partition: claim.position.next for partition, claim in self.claims.items()},
+            self._store.identity,
+        )
         consumer = self._consumer = await self._broker.consume(group)
         healthy = False
         try:
@@ -146,6 +155,7 @@ class Subscription:
 
     async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:
         claim = self.claims[delivery.partition]
+        claim.mark = delivery.mark or claim.mark
         wait_s = await self._runner.handle(claim, delivery)
         if wait_s is not None:
             consumer.pause(delivery.partition)
@@ -158,7 +168,7 @@ class Subscription:
         await self._clock.sleep(wait_s)
         consumer.resume(partition)
 
-    async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, int]:
+    async def _assigned(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         claims = await self._store.claim(self._id, self.topic, partitions, self._member)
         joined = {name for claim in claims for name in claim.joined}.difference(self._runner.handlers)
         if joined:
@@ -171,7 +181,31 @@ class Subscription:
         for claim in claims:
             self.claims[claim.partition] = claim
             self._runner.attach(claim)
-        return {claim.partition: claim.position.next for claim in claims}
+        return {claim.partition: Place(claim.position.next, claim.mark) for claim in claims}
+
+    async def _shifted(self, shifts: Sequence[Shift]) -> None:
+        """Before anything of these partitions is delivered; what is lost by it is told, and counts as skipped."""
+        for shift in shifts:
+            claim = self.claims[shift.partition]
+            before, goes_on = claim.position, shift.place.offset
+            after = before.on_another_log(goes_on) if shift.anew else before.finish_through(goes_on)
+            claim.mark = shift.place.mark
+            settlement = Settlement(
+                after, skipped=after.done_since(before), shift=shift if shift.why else None, clears_unclean=False
+            )
+            async with self._store.unit() as unit:
+                await unit.commit(claim, settlement)
+            self._runner.attach(claim)
+            if shift.why:
+                logger.error(
+                    "subscription %s goes on at offset %d of %s, partition %d, instead of %d: %s",
+                    self.group,
+                    goes_on,
+                    self.topic,
+                    shift.partition,
+                    before.next,
+                    shift.why,
+                )
 
     async def _revoked(self, partitions: Sequence[int]) -> None:
         # All at once: one after the other, those that wait their turn would go on beginning new events meanwhile.

@@ -78,7 +78,9 @@ class FileLog:
     def _append_topic(self, name: str, events: Sequence[Outgoing], own_source: int, micros: int) -> None:
         """Column by column, so that what all events have in common is looked up once and most else moves at once."""
         names = self.names
-        stored = names.topic(name) or names.create_topic(Topic(name))
+        stored = names.topic(name)
+        if stored is None or stored.broker:
+            stored = names.create_topic(Topic(name))
         lanes = fetch(
             self._connection,
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",

@@ -7,6 +7,7 @@ from time import time
 
 import apsw
 
+from onward.errors import RegistrationError
 from onward.ports import WireType
 from onward.sqlite.fetch import fetch
 from onward.topics import Retention, Topic
@@ -19,6 +20,7 @@ class StoredTopic:
     id: int
     topic: Topic
     lanes: tuple[int, ...]
+    broker: str  # who holds its log; "" for this file
 
 
 class Names:
@@ -44,27 +46,36 @@ class Names:
             return found
         rows = fetch(
             self._connection,
-            "SELECT id, partitions, keep_age_s, keep_bytes, backlog_bytes FROM onward_topic WHERE name = ?",
+            "SELECT id, partitions, keep_age_s, keep_bytes, backlog_bytes, broker FROM onward_topic WHERE name = ?",
             (name,),
         )
         if not rows:
             return None
-        ((topic_id, partitions, *kept),) = rows
+        ((topic_id, partitions, *kept, broker),) = rows
         lanes = fetch(self._connection, "SELECT id FROM onward_lane WHERE topic = ? ORDER BY partition", (topic_id,))
-        found = StoredTopic(topic_id, Topic(name, partitions, Retention(*kept)), tuple(lane for (lane,) in lanes))
+        found = StoredTopic(
+            topic_id, Topic(name, partitions, Retention(*kept)), tuple(lane for (lane,) in lanes), broker
+        )
         self._topics[name] = found
         return found
 
-    def create_topic(self, topic: Topic) -> StoredTopic:
-        """Create it in the open transaction, or return what is there."""
+    def create_topic(self, topic: Topic, broker: str = "") -> StoredTopic:
+        """Create it in the open transaction, or return what is there. Raises RegistrationError for another broker's."""
         found = self.topic(topic.name)
         if found is not None:
+            if found.broker != broker:
+                raise RegistrationError(
+                    f"Topic {topic.name!r} is on record in this file as one whose log is {_whose(found.broker)}, and"
+                    f" now it is to be {_whose(broker)}: their offsets mean different events. Give the service another"
+                    " file (ONWARD_STORE), or its former broker. Nothing was handled.",
+                    topic=topic.name,
+                )
             return found
         kept = topic.retention
         self._connection.execute(
-            "INSERT INTO onward_topic (name, partitions, keep_age_s, keep_bytes, backlog_bytes, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (topic.name, topic.partitions, kept.age_s, kept.bytes, kept.backlog_bytes, time()),
+            "INSERT INTO onward_topic (name, partitions, keep_age_s, keep_bytes, backlog_bytes, created_at, broker)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (topic.name, topic.partitions, kept.age_s, kept.bytes, kept.backlog_bytes, time(), broker),
         )
         topic_id = self._connection.last_insert_rowid()
         self._connection.executemany(
@@ -114,3 +125,7 @@ class Names:
             ((found,),) = fetch(self._connection, "SELECT name FROM onward_source WHERE id = ?", (source,))
             self._source_names[source] = found
         return found
+
+
+def _whose(broker: str) -> str:
+    return f"on {broker}" if broker else "in the file itself"

@@ -21,6 +21,7 @@ from onward.ports import (
     Retried,
     ServiceEntry,
     Settlement,
+    Shift,
     SubscriptionEntry,
 )
 from onward.sqlite.connection import connect
@@ -46,6 +47,7 @@ class MemoryAccount:
     revision: int = 0
     unclean: int = 0
     suspect_until: int = 0
+    mark: str = ""
     attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
 
 
@@ -88,11 +90,13 @@ class MemoryStore:
     """`Store` of one service. `settled` is called after each commit that moved an account."""
 
     capabilities = Capabilities(durable=False, shared=False, atomic_publish=True, inline=True)
+    identity = ""
 
     def __init__(self, database: Database, prepare: Prepare, service: str) -> None:
         self.subscriptions: list[MemorySubscription] = []
         self.letters: list[StoredLetter] = []
         self.tallies: dict[tuple[int, int, str], Tally] = {}
+        self.shifts: list[tuple[int, Shift]] = []
         self.settled: list[Callable[[Claim, Position, Settlement], None]] = []
         self._database = database
         self._prepare = prepare
@@ -192,6 +196,7 @@ class MemoryStore:
             return [self._claim(subscription, topic, partition) for partition in partitions]
 
     def _claim(self, subscription: int, topic: str, partition: int) -> Claim:
+        self._grow(self.subscriptions[subscription - 1], partition)
         account = self.account(subscription, partition)
         account.token = urandom(16)
         account.revision += 1
@@ -208,7 +213,30 @@ class MemoryStore:
             account.suspect_until,
             dict(account.attempts),
             {name: handler.joined[partition] for name, handler in handlers.items()},
+            account.mark,
         )
+
+    @staticmethod
+    def _grow(known: MemorySubscription, partition: int) -> None:
+        """Accounts of partitions that came after the subscription, from their beginning."""
+        fresh = partition + 1 - len(known.accounts)
+        known.accounts += [MemoryAccount(Position(0, 0)) for _ in range(fresh)]
+        for name, handler in known.handlers.items():
+            known.handlers[name] = handler._replace(joined=(*handler.joined, *[0] * fresh))
+
+    def _shift(self, claim: Claim, shift: Shift) -> None:
+        """The account, moved already, goes on in the log where no handling led it."""
+        self.shifts.append((claim.subscription, shift))
+        if not shift.anew:
+            return
+        account = self.account(claim.subscription, claim.partition)
+        account.suspect_until = 0
+        account.attempts.clear()
+        handlers = self.subscriptions[claim.subscription - 1].handlers
+        for name, handler in handlers.items():
+            joined = list(handler.joined)
+            joined[claim.partition] = shift.place.offset
+            handlers[name] = handler._replace(joined=tuple(joined))
 
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         self.refuse_closed()
@@ -245,6 +273,9 @@ class MemoryStore:
             account.unclean = 0
         if done.suspect_until is not None:
             account.suspect_until = done.suspect_until
+        account.mark = claim.mark
+        if done.shift is not None:
+            self._shift(claim, done.shift)
         account.attempts.update(done.attempts)
         for key in done.forget:
             account.attempts.pop(key, None)

@@ -39,6 +39,9 @@ def settled(claim: Claim, done: Settlement) -> None:
         claim.unclean = 0
     if done.suspect_until is not None:
         claim.suspect_until = done.suspect_until
+    if done.shift is not None and done.shift.anew:
+        claim.suspect_until, claim.attempts = 0, {}
+        claim.joined = dict.fromkeys(claim.joined, done.position.next)
     claim.attempts.update(done.attempts)
     for key in done.forget:
         claim.attempts.pop(key, None)

@@ -15,11 +15,13 @@ from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntr
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
+from onward.stores.other_logs import grow, no_outlet
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
+from onward.topics import Topic
 
 _PASSED_BEFORE = (
     "INSERT INTO onward_tally (subscription, partition, handler, skipped)"
@@ -36,12 +38,22 @@ _TAKE_BACK = (
 )
 
 
+_CLAIM = (
+    "UPDATE onward_account SET token = ?, owner = ?, revision = revision + 1, unclean = unclean + 1"
+    " WHERE subscription = ? AND partition = ?"
+    " RETURNING revision, start_offset, next_offset, beyond, unclean, suspect_until, mark"
+)
+
+
 class SqliteStore:
-    """`Store` on the file that the SQLite broker keeps its log in: outputs are appended to it directly."""
+    """`Store` on a file. Where the SQLite broker keeps its log in it, outputs are appended to that directly.
 
-    capabilities = Capabilities(durable=True, shared=True, atomic_publish=True, inline=True)
+    `broker` names the one that keeps the log elsewhere.
+    """
 
-    def __init__(self, log: FileLog, service: str) -> None:
+    def __init__(self, log: FileLog, service: str, broker: str = "") -> None:
+        self.capabilities = Capabilities(durable=True, shared=True, atomic_publish=not broker, inline=True)
+        self._broker = broker
         self._database = log.database
         self._log = log
         self._names = log.names
@@ -53,9 +65,14 @@ class SqliteStore:
         return SqliteUnit(
             self._database,
             self._statements,
-            lambda outputs: self._log.append(outputs, self._service),
+            no_outlet if self._broker else lambda outputs: self._log.append(outputs, self._service),
             self._log.forget,
         )
+
+    @property
+    def identity(self) -> str:
+        ((identity,),) = self._database.read("SELECT id FROM onward_identity")
+        return str(identity)
 
     async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         self._queries.refuse_inside()
@@ -74,12 +91,14 @@ class SqliteStore:
                 ids = [self._register(connection, service.name, entry) for entry in service.subscriptions]
                 refuse_unknown(service, _subscriptions(connection, service.name))
                 return ids
-        except apsw.Error as error:
-            raise translate(error, f"Preparing the tables of service {service.name!r}") from error
+        except BaseException as error:
+            self._log.forget()
+            if isinstance(error, apsw.Error):
+                raise translate(error, f"Preparing the tables of service {service.name!r}") from error
+            raise
 
     def _register(self, connection: apsw.Connection, service: str, entry: SubscriptionEntry) -> int:
-        topic = self._names.topic(entry.topic)
-        assert topic is not None, "the broker opens topics before the store registers subscriptions"
+        topic = self._names.create_topic(Topic(entry.topic, len(entry.starts)), self._broker)
         found = fetch(
             connection,
             "SELECT id FROM onward_subscription WHERE service = ? AND name = ? AND topic = ? AND retired_at IS NULL",
@@ -128,18 +147,12 @@ class SqliteStore:
 
     def _claim(self, connection: apsw.Connection, subscription: int, topic: str, partition: int, member: str) -> Claim:
         token = urandom(16)
-        row = fetch(
-            connection,
-            "UPDATE onward_account SET token = ?, owner = ?, revision = revision + 1, unclean = unclean + 1"
-            " WHERE subscription = ? AND partition = ?"
-            " RETURNING revision, start_offset, next_offset, beyond, unclean, suspect_until",
-            (token, member, subscription, partition),
-        )
+        row = fetch(connection, _CLAIM, (token, member, subscription, partition))
         if not row:
-            raise StoreCorruptError(
-                f"Partition {partition} of {topic!r} has no account in subscription {subscription}."
-            )
-        revision, start, next_offset, beyond, unclean, suspect_until = row[0]
+            grow(connection, subscription, topic, partition)
+            self._names.forget()
+            row = fetch(connection, _CLAIM, (token, member, subscription, partition))
+        revision, start, next_offset, beyond, unclean, suspect_until, mark = row[0]
         try:
             position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
         except ValueError as error:
@@ -158,6 +171,7 @@ class SqliteStore:
             suspect_until,
             _attempts(connection, subscription, partition),
             _joined(connection, subscription, partition),
+            mark,
         )
 
     @staticmethod

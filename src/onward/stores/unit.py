@@ -17,6 +17,7 @@ from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
+from onward.stores.other_logs import note_shift
 from onward.stores.refusals import inside_savepoint, swallowed
 from onward.stores.settling import claim_lost, settled, tallies
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
@@ -26,7 +27,7 @@ Outlet = Callable[[Sequence[Outgoing]], None]
 
 _MOVE = (
     "UPDATE onward_account SET next_offset = ?1, beyond = ?2, revision = revision + 1, moved_at = ?3,"
-    " unclean = CASE WHEN ?4 THEN 0 ELSE unclean END, suspect_until = coalesce(?5, suspect_until)"
+    " unclean = CASE WHEN ?4 THEN 0 ELSE unclean END, suspect_until = coalesce(?5, suspect_until), mark = ?10"
     " WHERE subscription = ?6 AND partition = ?7 AND token = ?8 AND revision = ?9"
 )
 _TALLY = (
@@ -165,6 +166,7 @@ class SqliteUnit:
                 *where,
                 claim.token,
                 claim.revision,
+                claim.mark,
             ),
         )
         if writer.changes() != 1:
@@ -181,6 +183,8 @@ class SqliteUnit:
             writer.executemany(_FORGET, [(*where, *key) for key in done.forget])
         if done.revived or done.still_dead:
             self._settle_retried(done, where)
+        if done.shift is not None:
+            note_shift(writer, claim, done.shift, done.position.start, done.skipped)
 
     def _settle_retried(self, done: Settlement, where: tuple[int, int]) -> None:
         writer = self._database.writer

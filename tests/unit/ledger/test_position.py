@@ -95,7 +95,7 @@ def test_a_log_cut_back_below_the_position_has_nothing_in_flight() -> None:
     assert Position(0, 10, IntervalSet((12, 13))).in_flight(4) == 0
 
 
-@pytest.mark.parametrize(("start", "following"), [(-1, 0), (5, 4)])
+@pytest.mark.parametrize(("start", "following"), [(-2, -1), (5, 4)])
 def test_a_position_before_its_start_is_refused(start: int, following: int) -> None:
     with pytest.raises(ValueError, match="before its start"):
         Position(start, following)
@@ -105,3 +105,22 @@ def test_a_position_before_its_start_is_refused(start: int, following: int) -> N
 def test_offsets_beyond_that_are_not_beyond_are_refused(bounds: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must lie above the next one"):
         Position(0, 5, IntervalSet(bounds))
+
+
+@given(st.sets(offsets, min_size=1), st.data())
+def test_what_is_void_is_done_like_what_was_handled(chosen: set[int], data: st.DataObject) -> None:
+    void = data.draw(st.sets(st.sampled_from(sorted(chosen))))
+    ranges = IntervalSet.of(void).intervals()
+    assert Position(0, 0).finish(chosen - void, ranges) == Position(0, 0).finish(chosen)
+
+
+def test_what_was_handled_can_not_be_void() -> None:
+    with pytest.raises(ValueError, match="Offset 4"):
+        Position(0, 0).finish([2, 4], [range(3, 5)])
+
+
+def test_a_position_in_another_log_goes_on_there_and_keeps_its_count() -> None:
+    before = Position(3, 10, IntervalSet((12, 14)))
+    after = before.on_another_log(5)
+    assert (after.next, after.handled_count, after.done(4), after.done(5)) == (5, 9, True, False)
+    assert after.finish_through(7).done_since(after) == 2

@@ -16,6 +16,7 @@ from onward.testing.contracts.dead_letters import DeadLetterContract
 from onward.testing.contracts.delivery import DeliveryContract
 from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
+from onward.testing.contracts.logs_elsewhere import LogElsewhereContract
 from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
 from onward.testing.contracts.scenes import OpenBroker, OpenStore, Published, StoreBench, StoreInspection, logged
@@ -27,6 +28,7 @@ __all__ = [
     "DeliveryContract",
     "GroupContract",
     "LogContract",
+    "LogElsewhereContract",
     "OpenBroker",
     "OpenStore",
     "Published",

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from onward.ports import Broker, Claim, Consumer, Group, HandlerEntry, Log, Outgoing, Record, ServiceEntry, Store
+from onward.ports import Broker, Claim, Consumer, Group, HandlerEntry, Log, Outgoing, Place, Record, ServiceEntry, Store
 from onward.ports import SubscriptionEntry as Entry
 from onward.topics import Topic
 
@@ -148,9 +148,9 @@ class Seat:
     def group(self, topic: Topic, name: str = "readers") -> Group:
         return Group(name, topic.name, self.member, self._assign, self._revoke)
 
-    async def _assign(self, partitions: Sequence[int]) -> Mapping[int, int]:
+    async def _assign(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         self.held.update(partitions)
-        return dict.fromkeys(partitions, self.start)
+        return dict.fromkeys(partitions, Place(self.start))
 
     async def _revoke(self, partitions: Sequence[int]) -> None:
         self.held.difference_update(partitions)

@@ -1,0 +1,101 @@
+"""Accounts of a log that somebody else holds: it grows, has gaps, loses its oldest, or is replaced by another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from onward.events import Envelope
+from onward.ports import Attempt, Claim, DeadLetter, Place, Settlement, Shift
+from onward.testing.contracts.scenes import StoreBench, handler, on_store, service
+
+
+class LogElsewhereContract:
+    """Supply the fixture `open_store`."""
+
+    @on_store
+    async def test_a_mark_is_kept_beside_the_position_and_given_back(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        assert claim.mark == ""
+        claim.mark = "log a, epoch 3"
+        await _settle(bench, claim, Settlement(claim.position.finish_through(4), {"pay": 4}))
+        again = await bench.claim_again(claim.subscription)
+        assert (again.mark, again.position.next) == ("log a, epoch 3", 4)
+        await _settle(bench, again, Settlement(again.position.finish_through(5), {"pay": 1}))
+        assert (await bench.claim_again(claim.subscription)).mark == "log a, epoch 3"
+
+    @on_store
+    async def test_a_partition_that_came_later_is_owed_from_its_beginning(self, bench: StoreBench) -> None:
+        first = await bench.claimed(service(handler(joined=(7, 7, 7, 7)), starts=(7, 7, 7, 7)))
+        later = await bench.claim_again(first.subscription, partition=5)
+        between = await bench.claim_again(first.subscription, partition=4)
+        assert [claim.position.next for claim in (first, between, later)] == [7, 0, 0]
+        assert [claim.joined for claim in (first, between, later)] == [{"pay": 7}, {"pay": 0}, {"pay": 0}]
+        await _settle(bench, later, Settlement(later.position.finish_through(2), {"pay": 2}))
+        assert (await bench.claim_again(first.subscription, partition=5)).position.next == 2
+
+    @on_store
+    async def test_what_a_log_lost_counts_as_skipped(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        shift = Shift(0, Place(100, "log a"), anew=False, why="retention took it")
+        claim.mark = "log a"
+        await _settle(bench, claim, Settlement(claim.position.finish_through(100), skipped=100, shift=shift))
+        again = await bench.claim_again(claim.subscription)
+        assert (again.position.next, again.mark) == (100, "log a")
+        assert dict(bench.inspection.tallies(claim.subscription)) == {"": (0, 0, 100)}
+
+    @on_store
+    async def test_another_log_is_owed_from_where_it_begins_and_what_was_handled_stays_counted(
+        self, bench: StoreBench
+    ) -> None:
+        claim = await bench.claimed(service(handler(joined=(3, 0, 0, 0)), starts=(3, 0, 0, 0)))
+        await _settle(bench, claim, Settlement(claim.position.finish_through(9), {"pay": 6}))
+        await _shift_to_another(bench, claim)
+        for found in (claim, await bench.claim_again(claim.subscription)):
+            assert (found.position.next, found.position.handled_count) == (0, 6)
+            assert (found.joined, found.suspect_until) == ({"pay": 0}, 0)
+
+    @on_store
+    async def test_attempts_of_another_log_are_forgotten(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        attempt = Attempt(2, "ValueError: no", "mark", 1000.0, 1001.5)
+        await _settle(bench, claim, Settlement(claim.position, attempts={(0, "pay"): attempt}, suspect_until=50))
+        await _shift_to_another(bench, claim)
+        assert claim.attempts == {}
+        assert (await bench.claim_again(claim.subscription)).attempts == {}
+
+    @on_store
+    async def test_dead_letters_of_another_log_stay_and_make_room_for_those_to_come(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        await _settle(bench, claim, Settlement(claim.position.finish_through(1), dead=[_letter("old")]))
+        await _shift_to_another(bench, claim)
+        await _settle(bench, claim, Settlement(claim.position.finish_through(1), dead=[_letter("new")]))
+        assert await bench.inspection.retry_dead_letters() == 2
+        async with bench.store.unit() as unit:
+            retried = await unit.retrying(claim)
+        assert {each.letter.envelope.id for each in retried} == {"old", "new"}
+
+
+async def _settle(bench: StoreBench, claim: Claim, settlement: Settlement) -> None:
+    async with bench.store.unit() as unit:
+        await unit.commit(claim, settlement)
+
+
+async def _shift_to_another(bench: StoreBench, claim: Claim) -> None:
+    shift = Shift(claim.partition, Place(0, "log b"), anew=True, why="the topic was made again")
+    claim.mark = "log b"
+    await _settle(bench, claim, Settlement(claim.position.on_another_log(0), shift=shift, clears_unclean=False))
+
+
+def _letter(event_id: str) -> DeadLetter:
+    envelope = Envelope(
+        id=event_id,
+        source="elsewhere",
+        type="contract.event",
+        version=1,
+        topic="orders",
+        partition=0,
+        offset=0,
+        key=None,
+        time=datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC),
+    )
+    return DeadLetter(0, "pay", "attempts_spent", "ValueError: no", "", "mark", 1, 1000.5, envelope, b"{}")
