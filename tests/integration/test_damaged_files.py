@@ -108,7 +108,7 @@ def test_a_disk_too_full_to_copy_the_log_loses_no_commit(
         for number in range(1, 50):
             asyncio.run(put(database, number, 2 * PAGE_BYTES))
         disk.room_bytes = 0
-        assert checkpoint(database.writer) is False
+        assert checkpoint(database.writer) is None
         assert "the disk, or the limit set on the file's size, is full" in caplog.text
         assert there(database) == list(range(1, 50))
         disk.room_bytes = 1 << 30
