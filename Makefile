@@ -5,11 +5,12 @@ BIN := .venv/bin
 ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format lock clean
+.PHONY: help demo test servers bench lint format lock clean
 
 help:
 	@echo "make demo    run the shop in a browser: three services on one SQLite file"
 	@echo "make test    run everything that this machine can run"
+	@echo "make servers run a real Kafka and a real PostgreSQL until Ctrl-C"
 	@echo "make bench   measure onward, its peers and hand-written loops"
 	@echo "make lint    style, types, import rules, shape"
 	@echo "make format  put the code into its one layout"
@@ -23,6 +24,11 @@ demo:
 test:
 	@$(ENVIRONMENT) test
 	@sh scripts/test.sh $(ARGS)
+
+servers:
+	@sh scripts/install_servers.sh
+	@$(ENVIRONMENT) test
+	@$(BIN)/python -m scripts.servers $(ARGS)
 
 bench:
 	@$(ENVIRONMENT) bench
@@ -46,5 +52,5 @@ lock:
 	@sh scripts/lock.sh $(ARGS)
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist src/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,10 @@ if [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"
 fi
 sh scripts/install_browser.sh
+if [ "${CI:-}" = true ]; then
+    { sh scripts/install_servers.sh && "$python" -m scripts.servers.kafka_jars; } ||
+        echo "The tests that need these servers will fail; the others go on."
+fi
 
 echo "Branch coverage of the pure layers, which must be 100 % ..."
 covered=yes

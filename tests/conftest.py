@@ -7,13 +7,15 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.absent import IN_CI, absent
+
+pytest_plugins = ["tests.servers"]
+
 ROOT = Path(__file__).resolve().parent.parent
-IN_CI = os.environ.get("CI") == "true"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ON_MACOS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -36,13 +38,6 @@ def find_chromium() -> str | None:
         return shutil.which(named)
     found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     return found or next((path for path in CHROMIUM_ON_MACOS if Path(path).exists()), None)
-
-
-def absent(sentence: str) -> NoReturn:
-    """Skip the test, saying why; under CI=true fail it, since there everything must be present."""
-    if IN_CI:
-        pytest.fail(f"{sentence} With CI=true that is a failure.", pytrace=False)
-    pytest.skip(sentence)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

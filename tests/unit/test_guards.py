@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parent.parent / "conftest.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def guarded(pytester: pytest.Pytester) -> pytest.Pytester:
     """A suite elsewhere under the same guards."""
-    pytester.makeconftest(CONFTEST.read_text())
-    pytester.makeini("[pytest]\nmarkers = requires_chromium: drives a browser\n")
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
+    pytester.makeini(f"[pytest]\npythonpath = {ROOT}\nmarkers = requires_chromium: drives a browser\n")
     return pytester
 
 
