@@ -317,7 +317,7 @@ class Settlement:
     shift: Shift | None = None  # why the position is where no handling led it
     clears_unclean: bool = True  # False for an attempt mark: the event has not run yet
     revived: list[int] = field(default_factory=list)  # ids of dead letters that succeeded on retry
-    still_dead: list[tuple[int, str, str]] = field(default_factory=list)  # id, error, detail: failed again
+    still_dead: list[Retried] = field(default_factory=list)  # about to run again, or failed again: as they are from now
 
 
 class Result(Protocol):

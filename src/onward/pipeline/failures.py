@@ -71,7 +71,7 @@ def judge(  # noqa: PLR0913 - keyword-only facts of one failure
     first_at = before.first_at if before else now
     newer = isinstance(error, UnknownVersionError)
     decision = decide(not newer and is_fatal(error, fatal), count, NEWER_VERSION if newer else retry, random)
-    text = f"{type(error).__name__}: {error}"[:ERROR_CHARS]
+    text = _text(error)
     attempt = Attempt(count, text, fingerprint(error), first_at, now)
     if isinstance(decision, Again):
         return Failure(offset, handler, attempt, decision.after_s, None)
@@ -89,6 +89,14 @@ def judge(  # noqa: PLR0913 - keyword-only facts of one failure
         value=value,
     )
     return Failure(offset, handler, attempt, 0.0, letter)
+
+
+def renewed(letter: DeadLetter, error: BaseException, fatal: tuple[type[BaseException], ...]) -> DeadLetter:
+    """A dead letter that failed with this error when it ran again."""
+    final = Dead(Cause.FATAL if is_fatal(error, fatal) else Cause.ATTEMPTS_SPENT)
+    return letter._replace(
+        cause=_cause(error, final), error=_text(error), detail=_detail(error), fingerprint=fingerprint(error)
+    )
 
 
 def died_letter(
@@ -111,6 +119,10 @@ def died_letter(
         envelope=envelope,
         value=value,
     )
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:ERROR_CHARS]
 
 
 def _cause(error: BaseException, decision: Dead) -> str:

@@ -18,6 +18,7 @@ from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.own_transaction import OwnTransaction
+from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
 from onward.pipeline.routing import Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury
 from onward.pipeline.window import Results, Window
@@ -244,23 +245,37 @@ class PlainRunner:
         if window is not None:
             window.drop()
 
-    async def revive(self, claim: Claim) -> int:
-        """Run dead letters again; each is dead before it runs: one that ends the process is not tried for ever."""
+    async def revive(self, claim: Claim) -> bool:
+        """Run dead letters again beside the deliveries, one after the other; nobody has to come back for them."""
         window = self._windows[claim.partition]
-        async with window.settling, self._store.unit() as unit:
-            letters = await unit.retrying(claim)
-            if not letters:
-                return 0
-            began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
-            await unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
-        for retried in letters:
-            await self._revive_one(window, retried)
-        return len(letters)
+        if not window.reviving:
+            window.reviving = True
+            window.start(self._revive_all(window))
+        return False
+
+    async def _revive_all(self, window: Window) -> None:
+        letters: list[Retried] = []
+        try:
+            while not window.stopping:
+                if not letters:
+                    async with window.settling:
+                        letters = await asked_for(self._store, window.claim)
+                    if not letters:
+                        return
+                await window.idly(self._running.acquire())
+                try:
+                    await self._revive_one(window, tried_once_more(letters.pop(0)))
+                finally:
+                    self._running.release()
+        finally:
+            window.reviving = False
 
     async def _revive_one(self, window: Window, retried: Retried) -> None:
+        async with window.settling:
+            await keep_dead(self._store, window.claim, retried)
         letter = retried.letter
         own = OwnTransaction(self._store, window.settling)
-        context = Context(self._service, self._name, letter.envelope, letter.attempts + 1, late=True, _open=own.open)
+        context = Context(self._service, self._name, letter.envelope, letter.attempts, late=True, _open=own.open)
         try:
             try:
                 event = self._routes.named(WireType(letter.envelope.type, letter.envelope.version)).open(letter.value)
@@ -281,7 +296,8 @@ class PlainRunner:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
-            logger.warning("dead letter %s failed again: %r", retried.id, error)
+            async with window.settling:
+                await keep_dead(self._store, window.claim, failed_again(retried, error, self._bound.handler.fatal))
         else:
             self._meter.handled(settlement.succeeded)
             self._meter.published(len(settlement.outputs))

@@ -22,6 +22,7 @@ from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
+from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury, survived
 from onward.pipeline.suspensions import Suspensions
@@ -90,22 +91,18 @@ class TransactionalRunner:
     def check(self) -> None:
         """Nothing goes on beside the deliveries."""
 
-    async def revive(self, claim: Claim) -> int:
-        """Run dead letters again, each in a transaction of its own; how many there were.
-
-        Each is set back to dead before it runs: one that ends the process is not tried for ever.
-        """
-        async with self._store.unit() as unit:
-            letters = await unit.retrying(claim)
-            if not letters:
-                return 0
-            began = [(each.id, each.letter.error, each.letter.detail) for each in letters]
-            await unit.commit(claim, Settlement(claim.position, still_dead=began, clears_unclean=False))
+    async def revive(self, claim: Claim) -> bool:
+        """Run dead letters again, each in a transaction of its own, for HOLD_S; whether there were any."""
+        deadline = perf_counter() + HOLD_S
+        letters = await asked_for(self._store, claim)
         for retried in letters:
-            await self._revive_one(claim, retried)
-        return len(letters)
+            await self._revive_one(claim, tried_once_more(retried))
+            if perf_counter() > deadline:
+                break
+        return bool(letters)
 
     async def _revive_one(self, claim: Claim, retried: Retried) -> None:
+        await keep_dead(self._store, claim, retried)
         letter = retried.letter
         route = self._routes.named(WireType(letter.envelope.type, letter.envelope.version))
         wanted = [
@@ -121,8 +118,7 @@ class TransactionalRunner:
             async with self._store.unit() as unit:
                 event = route.open(letter.value)
                 for bound in wanted:
-                    tries = letter.attempts + 1
-                    context = Context(self._service, bound.handler.name, letter.envelope, tries, late=True)
+                    context = Context(self._service, bound.handler.name, letter.envelope, letter.attempts, late=True)
                     argument = [event] if bound in route.lists else event
                     _publish(unit, await bound.call(argument, unit, context))
                 names = [bound.handler.name for bound in wanted]
@@ -141,7 +137,8 @@ class TransactionalRunner:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
-            logger.warning("dead letter %s failed again: %r", retried.id, error)
+            fatal = tuple(kind for bound in wanted for kind in bound.handler.fatal)
+            await keep_dead(self._store, claim, failed_again(retried, error, fatal))
             return
         self._meter.handled(settlement.succeeded)
         self._meter.published(len(settlement.outputs))

@@ -38,6 +38,7 @@ class Window:
         self.tasks: set[asyncio.Task[None]] = set()
         self.results = Results()
         self.stopping = False
+        self.reviving = False
         self.error: BaseException | None = None
         self._idle: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()

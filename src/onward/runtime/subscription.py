@@ -47,8 +47,8 @@ class Runner(Protocol):
         """Throw memory of a partition away: the claim is lost."""
         ...
 
-    async def revive(self, claim: Claim) -> int:
-        """Run dead letters again that someone asked for; how many there were."""
+    async def revive(self, claim: Claim) -> bool:
+        """Run dead letters again that someone asked for, for a moment; whether to come back soon for more."""
         ...
 
     def check(self) -> None:
@@ -128,17 +128,16 @@ class Subscription:
             self._store.identity,
         )
         consumer = self._consumer = await self._broker.consume(group)
-        healthy = False
+        healthy = more = False
         try:
             while not self._stopping:
-                delivery = await consumer.next(BATCH, WAIT_S)
+                delivery = await consumer.next(BATCH, 0.0 if more else WAIT_S)
                 self._runner.check()
                 if delivery is not None:
                     await self._deliver(consumer, delivery)
-                if monotonic() >= self._revive_at:
+                if more or monotonic() >= self._revive_at:
                     self._revive_at = monotonic() + REVIVE_EVERY_S
-                    for claim in list(self.claims.values()):
-                        await self._runner.revive(claim)
+                    more = any([await self._runner.revive(claim) for claim in list(self.claims.values())])
                 self.trouble = ""
             healthy = True
         except (ClaimLostError, InfrastructureError, BacklogFullError):

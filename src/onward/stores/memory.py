@@ -296,11 +296,9 @@ class MemoryStore:
             stored = self.letters[letter_id - 1]
             stored.state = "recovered"
             self._count(claim, stored.letter.handler, dead=-1)
-        for letter_id, error, detail in done.still_dead:
+        for letter_id, letter in done.still_dead:
             stored = self.letters[letter_id - 1]
-            stored.state = "dead"
-            attempts = stored.letter.attempts + 1
-            stored.letter = stored.letter._replace(error=error, detail=detail, attempts=attempts)
+            stored.state, stored.letter = "dead", letter
 
     def _count(self, claim: Claim, handler: str, *, succeeded: int = 0, dead: int = 0, skipped: int = 0) -> None:
         place = (claim.subscription, claim.partition, handler)

@@ -203,11 +203,12 @@ class SqliteUnit:
                 " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)",
                 (letter_id,),
             )
-        for letter_id, error, detail in done.still_dead:
+        for letter_id, letter in done.still_dead:
+            what = (letter.cause, letter.error, letter.detail, letter.fingerprint, letter.attempts)
             writer.execute(
-                "UPDATE onward_dead_letter SET state = 'dead', attempts = attempts + 1, error = ?, detail = ?,"
-                " died_at = ? WHERE id = ? AND subscription = ? AND state IN ('dead', 'retrying')",
-                (error, detail, time(), letter_id, where[0]),
+                "UPDATE onward_dead_letter SET state = 'dead', cause = ?, error = ?, detail = ?, fingerprint = ?,"
+                " attempts = ?, died_at = ? WHERE id = ? AND subscription = ? AND state IN ('dead', 'retrying')",
+                (*what, time(), letter_id, where[0]),
             )
 
 

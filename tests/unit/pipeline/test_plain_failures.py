@@ -8,7 +8,7 @@ from onward import Event, FatalError
 from onward.errors import ClaimLostError
 from onward.pipeline.context import Context
 from onward.pipeline.plain import PlainRunner
-from onward.ports import Outgoing
+from onward.ports import Claim, Outgoing
 from onward.sqlite.letters import discard
 from tests.unit.pipeline.stage import INSERT, TOPIC, Billed, Noted, Ordered, Stage, ask_again, until
 
@@ -283,6 +283,12 @@ def test_a_neighbours_commit_does_not_clear_a_running_event_of_suspicion() -> No
     asyncio.run(main())
 
 
+async def revived(runner: PlainRunner, claim: Claim) -> None:
+    """All letters that somebody asked for have run again."""
+    assert not await runner.revive(claim)
+    await until(lambda: not runner._windows[claim.partition].reviving)
+
+
 def test_a_dead_letter_that_succeeds_on_retry_is_recovered_with_its_outputs() -> None:
     async def main() -> None:
         mended = asyncio.Event()
@@ -301,18 +307,103 @@ def test_a_dead_letter_that_succeeds_on_retry_is_recovered_with_its_outputs() ->
         assert await runner.handle(claim, stage.delivery()) is None
         await until(lambda: claim.position.next == 1)
         assert stage.effects() == []
-        assert await runner.revive(claim) == 0
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
+        await revived(runner, claim)
         assert stage.letters() == [(0, "flaky", "fatal", 2, "dead")]
         assert stage.effects() == stage.bills() == []
         mended.set()
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
+        await revived(runner, claim)
         assert stage.letters() == [(0, "flaky", "fatal", 3, "recovered")]
         assert stage.effects() == stage.bills() == [1]
         assert stage.tally() == [("flaky", 1, 0, 0)]
         assert stage.account()[0] == 1
+        await runner.settle(0)
+
+    asyncio.run(main())
+
+
+def test_deliveries_go_on_while_a_dead_letter_runs_again() -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def slow(order: Ordered, ctx: Context) -> Billed:
+            if ctx.late:
+                await gate.wait()
+            elif order.n == 1:
+                raise FatalError("not yet")
+            return Billed(customer=order.customer, n=order.n)
+
+        stage = Stage()
+        stage.on(slow)
+        runner, claim = await stage.plain()
+        await stage.publish(*orders(("ann", 1)))
+        assert await runner.handle(claim, stage.delivery()) is None
+        await until(lambda: claim.position.next == 1)
+        await ask_again(stage)
+        assert not await runner.revive(claim)
+        await until(lambda: stage.letters()[0][3:] == (2, "dead"))
+        assert not await runner.revive(claim)  # it runs once all the same
+        await stage.publish(*orders(("bob", 2)))
+        assert await runner.handle(claim, stage.delivery(1)) is None
+        await until(lambda: claim.position.next == 2)
+        assert stage.bills() == [2]
+        gate.set()
+        await until(lambda: stage.letters()[0][3:] == (2, "recovered"))
+        assert sorted(stage.bills()) == [1, 2]
+        await runner.settle(0)
+
+    asyncio.run(main())
+
+
+def test_letters_whose_turn_has_not_come_when_the_partition_goes_are_still_asked_for() -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def slow(noted: Noted, ctx: Context) -> None:
+            if not ctx.late:
+                raise FatalError("not yet")
+            await gate.wait()
+
+        stage = Stage()
+        stage.on(slow, Noted)
+        runner, claim = await stage.plain()
+        await stage.publish(*(Noted(n=n) for n in range(3)))
+        assert await runner.handle(claim, stage.delivery()) is None
+        await until(lambda: claim.position.next == 3)
+        await ask_again(stage)
+        await runner.revive(claim)
+        await until(lambda: stage.letters()[0][4] == "dead")
+        settling = asyncio.create_task(runner.settle(0))
+        await asyncio.sleep(0)
+        gate.set()
+        await settling
+        assert [letter[3:] for letter in stage.letters()] == [(2, "recovered"), (1, "retrying"), (1, "retrying")]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fatal", [(), (KeyError,)])
+def test_a_dead_letter_that_fails_again_says_of_what_it_failed_last(fatal: tuple[type[Exception], ...]) -> None:
+    async def main() -> None:
+        async def flaky(order: Ordered, ctx: Context) -> None:
+            raise KeyError("second") if ctx.late else FatalError("first")
+
+        stage = Stage()
+        stage.on(flaky, fatal=fatal)
+        runner, claim = await stage.plain()
+        await stage.publish(*orders(("ann", 1)))
+        assert await runner.handle(claim, stage.delivery()) is None
+        await until(lambda: claim.position.next == 1)
+        ((first,),) = stage.rows("SELECT fingerprint FROM onward_dead_letter")
+        await ask_again(stage)
+        await revived(runner, claim)
+        ((cause, attempts, error, detail, fingerprint),) = stage.rows(
+            "SELECT cause, attempts, error, detail, fingerprint FROM onward_dead_letter WHERE state = 'dead'"
+        )
+        assert (cause, attempts, error) == ("fatal" if fatal else "attempts_spent", 2, "KeyError: 'second'")
+        assert "second" in detail
+        assert fingerprint != first
         await runner.settle(0)
 
     asyncio.run(main())
@@ -335,7 +426,7 @@ def test_a_dead_letter_that_is_discarded_while_it_runs_again_takes_no_effect() -
         assert await runner.handle(claim, stage.delivery()) is None
         await until(lambda: claim.position.next == 1)
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
+        await revived(runner, claim)
         assert [letter[4] for letter in stage.letters()] == ["discarded"]
         assert stage.bills() == []
         assert stage.rows("SELECT handler, succeeded, dead, discarded FROM onward_tally") == [("flaky", 0, 0, 1)]

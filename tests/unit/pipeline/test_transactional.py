@@ -8,6 +8,7 @@ import pytest
 from onward import Event, FatalError, SyncTransaction, Transaction
 from onward.errors import ClaimLostError, StoreError, TransactionError
 from onward.outgoing import encode
+from onward.pipeline import transactional
 from onward.pipeline.context import Context
 from onward.pipeline.invocation import CallNext
 from onward.pipeline.transactional import TransactionalRunner
@@ -324,19 +325,62 @@ def test_a_dead_letter_that_succeeds_on_retry_takes_effect_once_and_moves_no_pos
         stage.on(flaky)
         runner, claim = await begun(stage, *orders(1))
         await stage.drive(runner, claim)
-        assert await runner.revive(claim) == 0
+        assert not await runner.revive(claim)
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
+        assert await runner.revive(claim)
         assert stage.letters() == [(0, "flaky", "fatal", 2, "dead")]
         assert stage.effects() == []
         mended.set()
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
-        assert await runner.revive(claim) == 0
+        assert await runner.revive(claim)
+        assert not await runner.revive(claim)
         assert stage.letters() == [(0, "flaky", "fatal", 3, "recovered")]
         assert stage.effects() == stage.bills() == [1]
         assert stage.tally() == [("flaky", 1, 0, 0)]
         assert stage.account()[0] == 1
+
+    asyncio.run(main())
+
+
+def test_a_dead_letter_that_fails_again_says_of_what_it_failed_last() -> None:
+    async def main() -> None:
+        async def flaky(order: Ordered, tx: Transaction, ctx: Context) -> None:
+            raise KeyError("second") if ctx.late else FatalError("first")
+
+        stage = Stage()
+        stage.on(flaky)
+        runner, claim = await begun(stage, *orders(1))
+        await stage.drive(runner, claim)
+        ((first,),) = stage.rows("SELECT fingerprint FROM onward_dead_letter")
+        await ask_again(stage)
+        assert await runner.revive(claim)
+        ((cause, attempts, error, detail, fingerprint),) = stage.rows(
+            "SELECT cause, attempts, error, detail, fingerprint FROM onward_dead_letter WHERE state = 'dead'"
+        )
+        assert (cause, attempts, error) == ("attempts_spent", 2, "KeyError: 'second'")
+        assert "second" in detail
+        assert fingerprint != first
+
+    asyncio.run(main())
+
+
+def test_dead_letters_run_again_for_a_moment_and_the_rest_stays_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async def flaky(order: Ordered, tx: Transaction, ctx: Context) -> None:
+            if not ctx.late:
+                raise FatalError("not yet")
+
+        stage = Stage()
+        stage.on(flaky)
+        runner, claim = await begun(stage, *orders(1, 2))
+        await stage.drive(runner, claim)
+        await ask_again(stage)
+        monkeypatch.setattr(transactional, "HOLD_S", 0.0)
+        assert await runner.revive(claim)
+        assert [letter[4] for letter in stage.letters()] == ["recovered", "retrying"]
+        assert await runner.revive(claim)
+        assert not await runner.revive(claim)
+        assert [letter[4] for letter in stage.letters()] == ["recovered", "recovered"]
 
     asyncio.run(main())
 
@@ -383,7 +427,7 @@ def test_a_recovered_dead_letter_of_no_handler_counts_with_each_that_it_is_or_is
         async with stage.database.transaction() as connection:
             connection.execute("UPDATE onward_dead_letter SET value = ?", (encode(orders(1)[0]).value,))
         await ask_again(stage)
-        assert await runner.revive(claim) == 1
+        assert await runner.revive(claim)
         assert stage.effects() == [1]
         assert stage.tally() == [("", 0, 0, 0), ("note", 0, 0, 1), ("save", 1, 0, 0)]
 

@@ -74,13 +74,17 @@ class DeadLetterContract:
         await bench.inspection.retry_dead_letters()
         async with bench.store.unit() as unit:
             (retried,) = await unit.retrying(claim)
-            await unit.commit(claim, Settlement(claim.position, still_dead=[(retried.id, "KeyError: new", "trace")]))
+            mark = "another"
+            new = retried.letter._replace(
+                cause="fatal", error="KeyError: new", detail="trace", fingerprint=mark, attempts=6
+            )
+            await unit.commit(claim, Settlement(claim.position, still_dead=[retried._replace(letter=new)]))
         async with bench.store.unit() as unit:
             assert await unit.retrying(claim) == []
         assert await bench.inspection.retry_dead_letters() == 1
         async with bench.store.unit() as unit:
             (again,) = await unit.retrying(claim)
-        assert (again.letter.error, again.letter.detail, again.letter.attempts) == ("KeyError: new", "trace", 6)
+        assert again.letter == new
 
 
 def _letter(offset: int, *, handler: str = "pay", partition: int = 0, value: bytes | None = b"{}") -> DeadLetter:
