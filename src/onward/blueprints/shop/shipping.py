@@ -78,51 +78,27 @@ async def open_parcel(
 
 
 @app.on(StockReserved)
-async def add_goods(reserved: StockReserved, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
+async def add_goods(fact: StockReserved, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
     """Note that the goods are there."""
-    await tx.submit(
-        "INSERT INTO shipping_parcel (channel, order_id, reserved) VALUES (:channel, :order_id, 1)"
-        " ON CONFLICT (channel, order_id) DO UPDATE SET reserved = shipping_parcel.reserved + 1",
-        channel=reserved.channel,
-        order_id=reserved.order_id,
-    )
-    return await _settle(tx, reserved)
+    return await _hear(tx, fact, reserved=1)
 
 
 @app.on(PaymentTaken)
-async def add_payment(taken: PaymentTaken, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
+async def add_payment(fact: PaymentTaken, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
     """Note that the order is paid."""
-    await tx.submit(
-        "INSERT INTO shipping_parcel (channel, order_id, paid) VALUES (:channel, :order_id, 1)"
-        " ON CONFLICT (channel, order_id) DO UPDATE SET paid = shipping_parcel.paid + 1",
-        channel=taken.channel,
-        order_id=taken.order_id,
-    )
-    return await _settle(tx, taken)
+    return await _hear(tx, fact, paid=1)
 
 
 @app.on(OutOfStock)
-async def note_shortage(shortage: OutOfStock, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
+async def note_shortage(fact: OutOfStock, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
     """Note that the goods will not come."""
-    await tx.submit(
-        "INSERT INTO shipping_parcel (channel, order_id, short) VALUES (:channel, :order_id, 1)"
-        " ON CONFLICT (channel, order_id) DO UPDATE SET short = shipping_parcel.short + 1",
-        channel=shortage.channel,
-        order_id=shortage.order_id,
-    )
-    return await _settle(tx, shortage)
+    return await _hear(tx, fact, short=1)
 
 
 @app.on(PaymentDeclined)
-async def note_refusal(declined: PaymentDeclined, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
+async def note_refusal(fact: PaymentDeclined, tx: Transaction) -> ShipmentDispatched | ShipmentAbandoned | None:
     """Note that the order will not be paid."""
-    await tx.submit(
-        "INSERT INTO shipping_parcel (channel, order_id, declined) VALUES (:channel, :order_id, 1)"
-        " ON CONFLICT (channel, order_id) DO UPDATE SET declined = shipping_parcel.declined + 1",
-        channel=declined.channel,
-        order_id=declined.order_id,
-    )
-    return await _settle(tx, declined)
+    return await _hear(tx, fact, declined=1)
 
 
 @app.on(OrderCancelled)
@@ -137,6 +113,26 @@ async def expect_return(cancelled: OrderCancelled, tx: Transaction) -> None:
         units=units,
     )
     await _book(tx, cancelled.channel, "returned", units)
+
+
+async def _hear(
+    tx: Transaction, fact: OrderFact, *, reserved: int = 0, paid: int = 0, short: int = 0, declined: int = 0
+) -> ShipmentDispatched | ShipmentAbandoned | None:
+    """Add to what is known of a parcel, which may be the first that is heard of it; then settle it."""
+    await tx.submit(
+        "INSERT INTO shipping_parcel (channel, order_id, reserved, paid, short, declined)"
+        " VALUES (:channel, :order_id, :reserved, :paid, :short, :declined)"
+        " ON CONFLICT (channel, order_id) DO UPDATE SET reserved = shipping_parcel.reserved + :reserved,"
+        " paid = shipping_parcel.paid + :paid, short = shipping_parcel.short + :short,"
+        " declined = shipping_parcel.declined + :declined",
+        channel=fact.channel,
+        order_id=fact.order_id,
+        reserved=reserved,
+        paid=paid,
+        short=short,
+        declined=declined,
+    )
+    return await _settle(tx, fact)
 
 
 async def _settle(tx: Transaction, fact: OrderFact) -> ShipmentDispatched | ShipmentAbandoned | None:
