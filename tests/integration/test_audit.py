@@ -11,13 +11,10 @@ from onward.sqlite.audit import Report, Wrong, audit
 from onward.sqlite.database import Database
 from onward.sqlite.letters import discard
 from onward.sqlite.retention import prune
+from tests.integration.services import change, handle, running
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS payment (place INTEGER PRIMARY KEY, order_id TEXT, cents INTEGER)"
 PAID_TWICE = "SELECT order_id, count(*) AS payments FROM payment GROUP BY order_id HAVING count(*) > 1"
-BEHIND = (
-    "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
-    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
-)
 DELETE_OFFSET = "DELETE FROM onward_log WHERE pos = 1 << 40 | ?"
 ORDERS = 6
 
@@ -58,31 +55,11 @@ def payment(path: Path) -> App:
     return app
 
 
-async def run(app: App, *events: Event) -> None:
-    """Publish and handle everything there is."""
-    async with app.lifespan() as service:
-        assert service is not None
-        assert service.engine is not None
-        if events:
-            await app.publish(*events)
-        async with asyncio.timeout(20):
-            while service.engine.database.read(BEHIND):
-                await asyncio.sleep(0.005)
-
-
-def change(path: Path, sql: str, *params: int | str) -> None:
-    """What another program does to the file."""
-    connection = apsw.Connection(str(path))
-    connection.execute(sql, params)
-    assert connection.changes() >= 1, "the damage must have been done"
-    connection.close()
-
-
 @pytest.fixture
 def handled(database_path: Path) -> Path:
     """A file in which six orders were handled: one of them a dead letter, one cancelled."""
     orders = [Ordered(order_id=f"o{n}", cents=100 * n) for n in range(4)]
-    asyncio.run(run(payment(database_path), *orders, Ordered(order_id="bad", cents=-1), Cancelled(order_id="o1")))
+    asyncio.run(handle(payment(database_path), *orders, Ordered(order_id="bad", cents=-1), Cancelled(order_id="o1")))
     return database_path
 
 
@@ -128,8 +105,7 @@ def test_pruned_events_are_not_lost(handled: Path) -> None:
 
 def test_dead_letters_that_were_pruned_are_not_lost(handled: Path) -> None:
     async def end_and_prune() -> None:
-        async with payment(handled).lifespan() as service:
-            assert service is not None
+        async with running(payment(handled)) as service:
             assert service.engine is not None
             database = service.engine.database
             async with database.transaction() as connection:
@@ -172,7 +148,7 @@ def test_events_cut_off_before_a_subscription_handled_them_are_named(handled: Pa
 def test_an_effect_that_ran_twice_after_a_position_was_set_back_is_counted(handled: Path) -> None:
     change(handled, "UPDATE onward_account SET next_offset = next_offset - 6 WHERE next_offset = 6")
     change(handled, "DELETE FROM onward_dead_letter")
-    asyncio.run(run(payment(handled)))
+    asyncio.run(handle(payment(handled)))
     report = audit(handled)
     assert "unbalanced" in kinds(report)
     assert "violated" in kinds(report)

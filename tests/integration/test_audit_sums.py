@@ -13,6 +13,7 @@ from onward.sqlite.audit import Report, audit
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.topics import Topic
+from tests.integration.services import running, until_some
 
 EVENTS = 10
 
@@ -116,13 +117,9 @@ def test_a_plain_handlers_events_add_up_though_they_finish_out_of_order(database
             await slow.wait()
 
     async def scene() -> Report:
-        async with app.lifespan() as service:
-            assert service is not None
-            assert service.engine is not None
+        async with running(app) as service:
             await app.publish(*(Rung(bell=name) for name in ("slow", "a", "b", "c")))
-            async with asyncio.timeout(20):
-                while not service.engine.database.read("SELECT 1 FROM onward_tally WHERE succeeded = 3"):
-                    await asyncio.sleep(0.005)
+            await until_some(service, "SELECT 1 FROM onward_tally WHERE succeeded = 3")
             report = audit(database_path)
             slow.set()
             return report

@@ -13,13 +13,9 @@ from click.testing import CliRunner, Result
 from onward import App, Event, FatalError, Transaction
 from onward.cli import main
 from onward.sqlite.audit import audit
+from tests.integration.services import change, handle, running, until_some
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS parcel (order_id TEXT NOT NULL)"
-BEHIND = (
-    "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
-    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
-)
-RETRYING = "SELECT 1 FROM onward_dead_letter WHERE state = 'retrying'"
 
 Onward = Callable[..., Result]
 
@@ -41,19 +37,6 @@ def shipping(path: Path, *, name: str = "ship", lightest_g: int = 0) -> App:
     return app
 
 
-async def run(app: App, *events: Event) -> None:
-    """Publish, and handle everything there is."""
-    async with app.lifespan() as service:
-        assert service is not None
-        assert service.engine is not None
-        if events:
-            await app.publish(*events)
-        read = service.engine.database.read
-        async with asyncio.timeout(20):
-            while read(BEHIND) or read(RETRYING):
-                await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 def onward(database_path: Path, monkeypatch: pytest.MonkeyPatch) -> Onward:
     """The command line in this process, its database named by the environment."""
@@ -69,7 +52,7 @@ def onward(database_path: Path, monkeypatch: pytest.MonkeyPatch) -> Onward:
 def handled(database_path: Path) -> Path:
     """Three parcels shipped and one dead letter."""
     parcels = [Packed(order_id=f"o{n}", weight_g=100) for n in range(3)]
-    asyncio.run(run(shipping(database_path, lightest_g=1), *parcels, Packed(order_id="air", weight_g=0)))
+    asyncio.run(handle(shipping(database_path, lightest_g=1), *parcels, Packed(order_id="air", weight_g=0)))
     return database_path
 
 
@@ -116,7 +99,7 @@ def test_published_lines_are_handled_as_events(onward: Onward, handled: Path) ->
     lines = '{"order_id": "new1", "weight_g": 5}\n\n{"order_id": "new2", "weight_g": 6}\n'
     result = onward("publish", "cli.parcels", "--type", "cli.packed", "--key", "order_id", stdin=lines)
     assert (result.exit_code, result.stdout) == (0, "2 events published to cli.parcels.\n")
-    asyncio.run(run(shipping(handled)))
+    asyncio.run(handle(shipping(handled)))
     assert query(handled, "SELECT order_id FROM parcel WHERE order_id LIKE 'new%' ORDER BY 1") == [("new1",), ("new2",)]
     assert audit(handled).balanced
 
@@ -204,12 +187,8 @@ def test_status_names_the_process_that_holds_partitions(
     monkeypatch.setattr("onward.cli.status.SAMPLE_S", 0.001)
 
     async def look() -> Result:
-        async with shipping(handled).lifespan() as service:
-            assert service is not None
-            assert service.engine is not None
-            async with asyncio.timeout(20):
-                while len(service.engine.database.read("SELECT 1 FROM onward_lease WHERE member IS NOT NULL")) < 8:
-                    await asyncio.sleep(0.005)
+        async with running(shipping(handled)) as service:
+            await until_some(service, "SELECT 1 FROM onward_lease WHERE member IS NOT NULL", rows=8)
             return onward("status", "--json")
 
     (shown,) = json.loads(asyncio.run(look()).stdout)["subscriptions"]
@@ -223,9 +202,7 @@ def test_audit_ends_with_0_when_everything_balances(onward: Onward, handled: Pat
 
 
 def test_audit_ends_with_3_and_names_what_is_lost(onward: Onward, handled: Path) -> None:
-    connection = apsw.Connection(str(handled))
-    connection.execute("DELETE FROM onward_log WHERE pos = (SELECT min(pos) FROM onward_log)")
-    connection.close()
+    change(handled, "DELETE FROM onward_log WHERE pos = (SELECT min(pos) FROM onward_log)")
     result = onward("audit")
     assert result.exit_code == 3
     assert "lost: Lost event: cli.parcels, partition " in result.stdout
@@ -250,7 +227,7 @@ def test_a_dead_letter_is_listed_and_shown_with_its_bytes(onward: Onward, handle
 def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(onward: Onward, handled: Path) -> None:
     result = onward("dead-letters", "retry", "1")
     assert result.stdout == "1 dead letters are marked to be retried; running services have been woken.\n"
-    asyncio.run(run(shipping(handled)))
+    asyncio.run(handle(shipping(handled)))
     assert query(handled, "SELECT count(*) FROM parcel WHERE order_id = 'air'") == [(1,)]
     assert query(handled, "SELECT state FROM onward_dead_letter") == [("recovered",)]
     assert audit(handled).problems == ()
@@ -261,14 +238,9 @@ def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(onward: Onwar
 
 def test_a_running_service_retries_without_being_restarted(onward: Onward, handled: Path) -> None:
     async def retry_while_running() -> None:
-        async with shipping(handled).lifespan() as service:
-            assert service is not None
-            assert service.engine is not None
-            read = service.engine.database.read
+        async with running(shipping(handled)) as service:
             await asyncio.to_thread(onward, "dead-letters", "retry", "--all")
-            async with asyncio.timeout(20):
-                while not read("SELECT 1 FROM onward_dead_letter WHERE state = 'recovered'"):
-                    await asyncio.sleep(0.005)
+            await until_some(service, "SELECT 1 FROM onward_dead_letter WHERE state = 'recovered'")
 
     asyncio.run(retry_while_running())
     assert query(handled, "SELECT count(*) FROM parcel WHERE order_id = 'air'") == [(1,)]
@@ -297,7 +269,7 @@ def test_nothing_is_discarded_when_one_of_the_letters_can_not_be(onward: Onward,
 
 def test_a_renamed_handler_goes_on_under_its_new_name(onward: Onward, handled: Path) -> None:
     assert onward("handlers", "rename", "shipping", "ship", "send").exit_code == 0
-    asyncio.run(run(shipping(handled, name="send"), Packed(order_id="o9", weight_g=1)))
+    asyncio.run(handle(shipping(handled, name="send"), Packed(order_id="o9", weight_g=1)))
     assert query(handled, "SELECT count(*) FROM parcel") == [(4,)]
     assert query(handled, "SELECT DISTINCT handler FROM onward_tally") == [("send",)]
     assert query(handled, "SELECT handler FROM onward_dead_letter") == [("send",)]
@@ -305,16 +277,12 @@ def test_a_renamed_handler_goes_on_under_its_new_name(onward: Onward, handled: P
 
 
 def test_a_plain_handler_is_renamed_with_its_subscription(onward: Onward, database_path: Path) -> None:
-    connection = apsw.Connection(str(database_path))
-    connection.close()
-    asyncio.run(run(shipping(database_path)))
+    asyncio.run(handle(shipping(database_path)))
     for sql in (
         "UPDATE onward_handler SET name = 'mail', kind = 'plain'",
         "UPDATE onward_subscription SET name = 'mail', ordered_commit = 0",
     ):
-        connection = apsw.Connection(str(database_path))
-        connection.execute(sql)
-        connection.close()
+        change(database_path, sql)
     assert onward("handlers", "rename", "shipping", "mail", "post").exit_code == 0
     assert query(database_path, "SELECT name FROM onward_subscription") == [("post",)]
     assert query(database_path, "SELECT name FROM onward_handler") == [("post",)]
@@ -353,7 +321,7 @@ def test_a_retired_handler_that_comes_back_begins_anew_beside_its_old_dead_lette
     onward: Onward, handled: Path
 ) -> None:
     assert onward("handlers", "retire", "shipping", "ship").exit_code == 0
-    asyncio.run(run(shipping(handled, lightest_g=1)))
+    asyncio.run(handle(shipping(handled, lightest_g=1)))
     assert query(handled, "SELECT state, cause, handler FROM onward_dead_letter") == [("dead", "fatal", "ship")] * 2
     assert query(handled, "SELECT count(*) FROM parcel") == [(6,)]
     assert audit(handled).problems == ()

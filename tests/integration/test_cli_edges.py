@@ -15,6 +15,7 @@ from onward.cli import main
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.topics import Retention, Topic
+from tests.integration.services import change
 
 Onward = Callable[..., Result]
 
@@ -96,9 +97,7 @@ def test_a_file_without_onwards_tables_is_told_apart_and_left_alone(onward: Onwa
 
 def test_a_file_of_a_newer_onward_is_refused(onward: Onward, database_path: Path) -> None:
     Database.open(database_path).close()
-    connection = apsw.Connection(str(database_path))
-    connection.execute("INSERT INTO onward_schema VALUES (9999, 0)")
-    connection.close()
+    change(database_path, "INSERT INTO onward_schema VALUES (9999, 0)")
     result = onward("audit")
     assert result.exit_code == 1
     assert "schema version 9999" in result.stderr

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from onward.errors import StoreError
 from onward.pipeline import transactional
 from onward.ports import Outgoing
 from onward.runtime.service import Service
+from tests.integration.services import database_of, running
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (place INTEGER PRIMARY KEY, key TEXT NOT NULL, n INTEGER NOT NULL)"
 QUICK = Retry(max_attempts=3, first_s=0.01, jitter=0.0)
@@ -35,8 +36,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def rows(service: Service, sql: str) -> list[tuple[Any, ...]]:
-    assert service.engine is not None
-    return service.engine.database.read(sql)
+    return database_of(service).read(sql)
 
 
 def effects(service: Service) -> list[int]:
@@ -68,16 +68,11 @@ def failing_on(app: App, bad: int, error: Exception, retry: Retry = QUICK) -> li
     return calls
 
 
-def running(app: App) -> AbstractAsyncContextManager[Service | None]:
-    return app.lifespan()
-
-
 def test_a_failing_event_stands_alone_and_its_neighbours_take_effect_once(app: App) -> None:
     calls = failing_on(app, 5, ValueError("no"))
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*[Measured(sensor="a", n=n) for n in range(10)])
             await until(lambda: len(effects(service)) == 9)
             assert effects(service) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
@@ -94,7 +89,6 @@ def test_what_a_failed_handler_published_is_not_published(app: App) -> None:
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*[Measured(sensor="a", n=n) for n in range(10)])
             await until(lambda: len(effects(service)) == 9)
             published = rows(
@@ -116,7 +110,6 @@ def test_a_batch_with_a_failure_and_slow_handlers_commits_what_it_has_in_time(
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*[Measured(sensor="a", n=n) for n in range(10)])
             await until(lambda: len(effects(service)) == 9)
             assert effects(service) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
@@ -131,7 +124,6 @@ def test_a_fatal_error_is_a_dead_letter_at_once(app: App) -> None:
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*[Measured(sensor="a", n=n) for n in range(10)])
             await until(lambda: len(effects(service)) == 9)
             assert [letter[1:3] for letter in letters(service)] == [("fatal", 1)]
@@ -144,7 +136,6 @@ def test_after_a_dead_letter_later_events_of_its_key_overtake_it(app: App) -> No
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(Measured(sensor="a", n=1), Measured(sensor="a", n=2))
             await until(lambda: effects(service) == [2])
             assert [letter[0] for letter in letters(service)] == [0]
@@ -158,7 +149,6 @@ def test_bytes_that_do_not_decode_are_kept_and_the_next_event_is_handled(app: Ap
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             assert service.engine is not None
             raw = [
                 Outgoing("measurements", "failures.measured", 1, broken, "a"),
@@ -181,7 +171,6 @@ def test_a_plain_json_record_without_key_and_type_is_handled(database_path: Path
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             assert service.engine is not None
             await service.engine.broker.publish([Outgoing("measurements", "", 1, b'{"sensor":"b","n":7}', None)], "x")
             await until(lambda: effects(service) == [7])
@@ -194,7 +183,6 @@ def test_an_event_of_a_type_that_nobody_handles_is_skipped_and_counted(app: App)
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             assert service.engine is not None
             await service.engine.broker.publish([Outgoing("measurements", "failures.other", 1, b"{}", "a")], "x")
             await app.publish(Measured(sensor="a", n=1))
@@ -213,7 +201,6 @@ def test_a_failed_statement_that_is_caught_without_a_savepoint_fails_the_event(a
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(Measured(sensor="a", n=1))
             await until(lambda: len(letters(service)) == 1)
             assert effects(service) == []
@@ -229,7 +216,6 @@ def test_a_handler_that_tries_to_commit_is_refused_and_nothing_is_stored(app: Ap
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(Measured(sensor="a", n=1))
             await until(lambda: len(letters(service)) == 1)
             assert effects(service) == []

@@ -7,12 +7,11 @@ import pytest
 
 from onward import App, Event, Topic, Transaction
 from onward.errors import RegistrationError
-from onward.runtime.service import Service
 from onward.sqlite.audit import audit
+from tests.integration.services import PATIENCE_S, running, until_handled
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (handler TEXT, n INTEGER)"
 INSERT = "INSERT INTO effect (handler, n) VALUES (:handler, :n)"
-PATIENCE_S = 20.0
 
 
 class Made(Event, type="joining.made", topic="joining"):
@@ -47,15 +46,6 @@ def _declare(app: App, name: str, kinds: tuple[type, ...]) -> None:
         await tx.execute(INSERT, handler=name, n=event.n)
 
 
-async def until_done(service: Service | None) -> None:
-    assert service is not None
-    assert service.engine is not None
-    behind = "SELECT 1 FROM onward_account a JOIN onward_lane l WHERE a.next_offset < l.next_offset"
-    async with asyncio.timeout(PATIENCE_S):
-        while service.engine.database.read(behind):
-            await asyncio.sleep(0.005)
-
-
 def events(*numbers: int) -> list[Event]:
     return [kind(n=n) for n in numbers for kind in (Made, Cancelled, Noise)]
 
@@ -84,17 +74,17 @@ def test_what_passed_before_a_handler_joined_is_skipped_for_it_and_every_sum_is_
 ) -> None:
     async def history() -> None:
         app = shop(database_path, *before)
-        async with app.lifespan() as service:
+        async with running(app) as service:
             await app.publish(*events(1))
-            await until_done(service)
+            await until_handled(service)
         await app.publish(*events(2))  # published before it joins, handled after: it is not owed this one either
         await app.close()
 
     async def later() -> None:
         app = shop(database_path, *before, joining)
-        async with app.lifespan() as service:
+        async with running(app) as service:
             await app.publish(*events(3))
-            await until_done(service)
+            await until_handled(service)
 
     asyncio.run(history())
     asyncio.run(later())
@@ -110,19 +100,18 @@ def test_what_passed_before_a_handler_joined_is_skipped_for_it_and_every_sum_is_
 def test_a_process_that_lacks_a_handler_which_has_joined_handles_nothing_more(database_path: Path) -> None:
     async def scene() -> None:
         old, new = shop(database_path, "pay"), shop(database_path, "pay", "thank")
-        async with old.lifespan() as former:
-            assert former is not None
+        async with running(old) as former:
             await old.publish(Made(n=1))
-            await until_done(former)
+            await until_handled(former)
             await new.publish(Noise(n=0))
-            async with new.lifespan() as latter:
+            async with running(new) as latter:
                 await new.publish(Made(n=2))
                 async with asyncio.timeout(PATIENCE_S):
                     with pytest.raises(RegistrationError, match="'thank' has joined"):
                         await asyncio.shield(former.failure)
                 assert any("'thank'" in reason for reason in former.unready())
                 await former.stop()
-                await until_done(latter)
+                await until_handled(latter)
 
     asyncio.run(scene())
     app = shop(database_path, "pay", "thank")

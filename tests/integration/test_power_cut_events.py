@@ -18,16 +18,13 @@ from onward.runtime import subscription
 from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from tests.integration.power_cut import RecordedDisk, Synced, recorded_disk, restored
+from tests.integration.services import BEHIND, database_of, handle, running
 
 PUBLISHES = 60
 SAMPLED_CUTS = 30
 CHECKPOINT_PAGES = 40
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (handler TEXT NOT NULL, n INTEGER NOT NULL)"
 INSERT = "INSERT INTO effect VALUES (:handler, :n)"
-BEHIND = (
-    "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
-    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
-)
 PUBLISHED = (
     "SELECT json_extract(value, '$.n') FROM onward_log JOIN onward_lane l ON l.id = pos >> 40"
     " JOIN onward_topic t ON t.id = l.topic WHERE t.name = ?"
@@ -89,11 +86,9 @@ def shop(path: Path) -> App:
 async def live(path: Path, run: Run, *, is_careless: bool) -> None:
     """Publish one to four events at a time, beside the handlers, and see all of them handled."""
     app, published = shop(path), 0
-    async with app.lifespan() as service:
-        assert service is not None
-        assert service.engine is not None
+    async with running(app) as service:
         if is_careless:
-            service.engine.database.writer.pragma("synchronous", "NORMAL")
+            database_of(service).writer.pragma("synchronous", "NORMAL")
 
         def mark() -> None:
             run.marks.append(Mark(published, dict(service.meter.snapshot()["handled"])))
@@ -105,19 +100,9 @@ async def live(path: Path, run: Run, *, is_careless: bool) -> None:
             published += len(numbers)
             mark()
         async with asyncio.timeout(30):
-            while service.engine.database.read(BEHIND):
+            while database_of(service).read(BEHIND):
                 await asyncio.sleep(0.002)
                 mark()
-
-
-async def go_on(path: Path) -> None:
-    """Start again, until everything is handled."""
-    async with shop(path).lifespan() as service:
-        assert service is not None
-        assert service.engine is not None
-        async with asyncio.timeout(20):
-            while service.engine.database.read(BEHIND):
-                await asyncio.sleep(0.002)
 
 
 @contextmanager
@@ -191,7 +176,7 @@ def test_after_a_power_cut_what_was_published_is_there_and_takes_effect_once(
             assert column(path, PUBLISHED, "cut.bookings") == effects(path, "book")
 
             with recorded_disk() as unsynced, apps_are_on(unsynced):
-                asyncio.run(go_on(path))
+                asyncio.run(handle(shop(path)))
             booked = Counter(n for n in there if not is_refused(n))
             assert effects(path, "notify") == there
             assert effects(path, "book") == effects(path, "confirm") == booked

@@ -11,7 +11,8 @@ from onward.errors import StoreClosedError, StoreFullError, StoreUnreachableErro
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.ports import Outgoing
 from onward.sqlite.failures import translate
-from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, running, until
+from tests.integration.services import running
+from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, until
 
 
 class Seen(Event, type="review.seen", topic="review", key="sensor"):
@@ -48,7 +49,6 @@ def test_a_handler_that_raises_a_cancellation_of_its_own_is_judged_like_any_fail
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*events(3))
             await until(lambda: effects(service) == [0, 2])
             assert [letter[:3] for letter in letters(service)] == [(1, "attempts_spent", 3)]
@@ -79,7 +79,6 @@ def test_publishing_outside_of_the_transaction_one_is_in_is_refused_instead_of_w
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*events(1))
             await until(lambda: len(letters(service)) == 1)
             assert effects(service) == []
@@ -103,7 +102,6 @@ def test_a_disk_that_is_full_is_never_blamed_on_the_event(app: App, monkeypatch:
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*events(1))
             await until(lambda: tries >= 12)
             await until(lambda: effects(service) == [0] or letters(service) != [])
@@ -123,7 +121,6 @@ def test_a_dead_letter_whose_handler_is_gone_is_not_called_recovered(app: App) -
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             assert service.engine is not None
             await app.publish(*events(1))
             await until(lambda: len(letters(service)) == 1)
@@ -140,7 +137,6 @@ def test_what_is_published_before_and_at_the_end_of_a_lifespan_goes_through_one_
         await app.publish(*events(1))
         before = app._engine
         async with running(app) as service:
-            assert service is not None
             assert service.engine is before
         assert app._engine is None
 
@@ -154,7 +150,6 @@ def test_waits_that_are_over_are_not_kept(app: App) -> None:
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*events(1))
             await until(lambda: len(letters(service)) == 1)
             assert sum(len(each._resumes) for each in service._subscriptions) <= 2
@@ -187,7 +182,6 @@ def test_a_statement_that_would_roll_everything_back_fails_its_event_alone(app: 
 
     async def run() -> None:
         async with running(app) as service:
-            assert service is not None
             await app.publish(*events(2))
             await until(lambda: len(letters(service)) == 1)
             assert effects(service) == [0]
@@ -216,7 +210,6 @@ def test_an_event_of_a_version_to_come_is_not_taken_for_one_that_ends_its_proces
                     " 1.0, 1.0 FROM onward_account"
                 )
         async with running(app) as service:
-            assert service is not None
             tried = "SELECT attempts FROM onward_attempt WHERE handler = '' AND attempts = 31"
             await until(lambda: rows(service, tried) != [] or letters(service) != [])
             assert letters(service) == []
@@ -254,7 +247,6 @@ def test_a_suspect_event_is_not_buried_for_failures_below_it(plain: bool, app: A
             async with app._engine.database.transaction() as connection:
                 connection.execute("UPDATE onward_account SET unclean = 2")
         async with running(app) as service:
-            assert service is not None
             await until(lambda: effects(service) == [0] or letters(service) != [])
             assert effects(service) == [0]
             assert rows(service, "SELECT * FROM onward_attempt") == []

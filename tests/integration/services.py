@@ -1,0 +1,65 @@
+"""An app run in this process until it has come so far, and its file in the hands of another program."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import apsw
+
+from onward import App, Event
+from onward.runtime.service import Service
+from onward.sqlite.database import Database
+
+PATIENCE_S = 20.0
+BEHIND = (
+    "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
+    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
+)
+RETRYING = "SELECT 1 FROM onward_dead_letter WHERE state = 'retrying'"
+
+
+@asynccontextmanager
+async def running(app: App) -> AsyncIterator[Service]:
+    async with app.lifespan() as service:
+        assert service is not None
+        yield service
+
+
+def database_of(service: Service) -> Database:
+    assert service.engine is not None
+    return service.engine.database
+
+
+async def until_some(service: Service, sql: str, *, rows: int = 1) -> None:
+    """Wait for a query to find so many rows: commits of other tasks have no event to wait for."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(database_of(service).read(sql)) < rows:
+            await asyncio.sleep(0.005)
+
+
+async def until_none(service: Service, sql: str) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while database_of(service).read(sql):
+            await asyncio.sleep(0.005)
+
+
+async def until_handled(service: Service) -> None:
+    """Nothing waits, and no dead letter is to be tried again."""
+    await until_none(service, BEHIND)
+    await until_none(service, RETRYING)
+
+
+async def handle(app: App, *events: Event) -> None:
+    """Publish, and handle everything there is."""
+    async with running(app) as service:
+        if events:
+            await app.publish(*events)
+        await until_handled(service)
+
+
+def change(path: Path, sql: str, *parameters: int | str) -> None:
+    """What another program does to the file."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute(sql, parameters)
+        assert connection.changes() >= 1, "the damage must have been done"
