@@ -11,9 +11,11 @@ place in its partition; `tag` is whatever hashable the broker uses for the wire 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from onward.events import Envelope
     from onward.ledger import Position
     from onward.topics import Topic
+
+DELIVERY_BYTES = 8 << 20
 
 Record = tuple[Any, ...]
 Returned = TypeVar("Returned")
@@ -83,7 +87,8 @@ class Shift(NamedTuple):
 class Delivery:
     """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from.
 
-    Offsets may have gaps, and what lies between two records holds no event. `mark` is to be kept beside `end`.
+    Their values are DELIVERY_BYTES at most, unless one record alone is larger. Offsets may have gaps, and what lies
+    between two records holds no event. `mark` is to be kept beside `end`.
     """
 
     topic: str
@@ -91,6 +96,12 @@ class Delivery:
     records: list[Record]
     end: int
     mark: str = ""
+
+
+def deliverable(records: list[Record]) -> list[Record]:
+    """The first of these, as many as one delivery may hold."""
+    sizes = accumulate(len(record[2] or b"") for record in records)
+    return records[: max(1, bisect_right(list(sizes), DELIVERY_BYTES))]
 
 
 def _nowhere() -> Mapping[int, int]:
@@ -162,7 +173,10 @@ class Log(Protocol):
     def envelope(self, topic: str, partition: int, record: Record) -> Envelope: ...
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
-        """Up to `limit` records from `offset` on, in order; fewer only at the end of the partition."""
+        """Up to `limit` records from `offset` on, in order.
+
+        There are fewer at the end of the partition, and when they come to DELIVERY_BYTES.
+        """
         ...
 
     async def bounds(self, topic: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import count, takewhile
+from itertools import count
 from operator import itemgetter
 from time import time_ns
 
@@ -16,12 +16,11 @@ from onward import ids
 from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
 from onward.events import Envelope
 from onward.partitioning import partition_of
-from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
+from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType, deliverable
 from onward.sqlite.times import from_micros, to_micros
 from onward.topics import Topic
 
 _micros_of = itemgetter(6)
-_READ_BYTES = 8 << 20  # a batch ends with the record that passes this
 
 
 class MemoryLog:
@@ -192,7 +191,7 @@ class MemoryConsumer:
             offset = self._positions.get(partition)
             if offset is None or partition in self._paused:
                 continue
-            records = _bounded(self._lanes[partition][offset : offset + limit])
+            records = deliverable(self._lanes[partition][offset : offset + limit])
             if records:
                 self._turn = partition
                 end = self._positions[partition] = offset + len(records)
@@ -258,18 +257,6 @@ class MemoryConsumer:
             members.remove(self)
             await self._give_up(list(self._positions))
             self._broker.wake([self._group.topic])
-
-
-def _bounded(records: list[Record]) -> list[Record]:
-    """Its first records, up to and with the one that passes _READ_BYTES."""
-    size = 0
-
-    def fits(record: Record) -> bool:
-        nonlocal size
-        before, size = size, size + len(record[2] or b"")
-        return before < _READ_BYTES
-
-    return list(takewhile(fits, records))
 
 
 def _text(event_id: bytes) -> str:

@@ -16,7 +16,7 @@ import apsw
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
-from onward.ports import Outgoing, Record
+from onward.ports import DELIVERY_BYTES, Outgoing, Record, deliverable
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -25,8 +25,7 @@ from onward.topics import Topic
 
 LANE_SHIFT = 40  # 2**40 events per partition, 2**22 partitions per file
 OFFSET_MASK = (1 << LANE_SHIFT) - 1
-READ_CHUNK = 256
-READ_BYTES = 8 << 20  # a batch ends after the chunk that passes this
+READ_CHUNK = 16  # so many records are read before their size is looked at
 
 _SELECT = (
     "SELECT pos & 1099511627775, kind, value, key, id, source, time, extra FROM onward_log"
@@ -153,7 +152,7 @@ def _is_one(column: tuple[object, ...]) -> bool:
 
 
 def read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
-    """Up to `limit` records of a lane from `offset` on; ends early after about 8 MiB of values. Raises StoreError."""
+    """Up to `limit` records of a lane from `offset` on, no more than one delivery may hold. Raises StoreError."""
     try:
         return _read(connection, lane, offset, limit)
     except apsw.Error as error:
@@ -162,14 +161,12 @@ def read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> lis
 
 def _read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> list[Record]:
     cursor = connection.execute(_SELECT, (lane << LANE_SHIFT | offset, (lane + 1) << LANE_SHIFT, limit))
-    records = list(islice(cursor, READ_CHUNK))
-    if len(records) == READ_CHUNK:
-        size = sum(map(len, filter(None, map(_value_of, records))))
-        while size < READ_BYTES:
-            chunk = list(islice(cursor, READ_CHUNK))
-            records += chunk
-            if len(chunk) < READ_CHUNK:
-                break
-            size += sum(map(len, filter(None, map(_value_of, chunk))))
+    records: list[Record] = []
+    size, more = 0, True
+    while more and size < DELIVERY_BYTES:
+        chunk = list(islice(cursor, READ_CHUNK))
+        size += sum(map(len, filter(None, map(_value_of, chunk))))
+        records += chunk
+        more = len(chunk) == READ_CHUNK
     cursor.close(True)
-    return records
+    return records if size <= DELIVERY_BYTES else deliverable(records)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from onward.errors import BacklogFullError, RegistrationError
-from onward.ports import Broker, Outgoing
+from onward.ports import DELIVERY_BYTES, Broker, Outgoing
 from onward.testing.contracts.scenes import ONE, ORDERS, Seat, event, on_broker, take
 from onward.topics import Retention, Topic
 
@@ -106,6 +106,19 @@ class DeliveryContract:
             assert delivery.records[-1][0] + 1 == delivery.end
             ends.append(delivery.end)
         assert ends == sorted(set(ends))
+
+    @on_broker
+    async def test_a_delivery_holds_so_many_bytes_at_most(self, broker: Broker) -> None:
+        large = b"x" * 900_000
+        for _ in range(4):
+            await broker.publish([event(large, topic=ONE) for _ in range(5)], "shop")
+        consumer = await broker.consume(Seat("a").group(ONE))
+        sizes: list[int] = []
+        while sum(sizes) < 20 * len(large):
+            delivery = await consumer.next(1000, 1.0)
+            assert delivery is not None
+            sizes.append(sum(len(record[2]) for record in delivery.records))
+        assert max(sizes) <= DELIVERY_BYTES
 
     @on_broker
     async def test_no_value_and_an_empty_value_stay_two_things(self, broker: Broker) -> None:
