@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import count
 from operator import itemgetter
@@ -13,10 +12,11 @@ from time import time_ns
 import msgspec
 
 from onward import ids
+from onward.brokers.log_consumer import LogConsumer
 from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
 from onward.events import Envelope
 from onward.partitioning import partition_of
-from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType, deliverable
+from onward.ports import Capabilities, Group, Outgoing, Record, WireType, deliverable
 from onward.sqlite.times import from_micros, to_micros
 from onward.topics import Topic
 
@@ -156,61 +156,25 @@ class MemoryBroker:
         self._closed = True
 
 
-class MemoryConsumer:
+class MemoryConsumer(LogConsumer):
     """`Consumer` in memory. The first members in order of joining hold the remainder of the partitions."""
 
     def __init__(self, broker: MemoryBroker, group: Group) -> None:
+        super().__init__(group.topic)
         self.place = (group.name, group.topic)
         self._broker = broker
         self._group = group
         self._lanes = broker.log.lanes[group.topic]
         self._owners = broker.owners.setdefault(self.place, {})
-        self._positions: dict[int, int] = {}
-        self._paused: set[int] = set()
-        self._turn = 0
-        self._wakeup = asyncio.Event()
 
-    async def next(self, limit: int, wait_s: float) -> Delivery | None:
-        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
+    async def _share_out(self) -> None:
         await self.rebalance()
-        self._wakeup.clear()
-        delivery = self._poll(limit)
-        if delivery is not None:
-            return delivery
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return None
-        await self.rebalance()
-        return self._poll(limit)
 
-    def _poll(self, limit: int) -> Delivery | None:
-        for step in range(1, len(self._lanes) + 1):
-            partition = (self._turn + step) % len(self._lanes)
-            offset = self._positions.get(partition)
-            if offset is None or partition in self._paused:
-                continue
-            records = deliverable(self._lanes[partition][offset : offset + limit])
-            if records:
-                self._turn = partition
-                end = self._positions[partition] = offset + len(records)
-                return Delivery(self._group.topic, partition, records, end)
-        return None
+    def _ends(self) -> list[int]:
+        return list(map(len, self._lanes))
 
-    def seek(self, partition: int, offset: int) -> None:
-        if partition in self._positions:
-            self._positions[partition] = offset
-
-    def pause(self, partition: int) -> None:
-        self._paused.add(partition)
-
-    def resume(self, partition: int) -> None:
-        self._paused.discard(partition)
-        self.wake()
-
-    def wake(self) -> None:
-        self._wakeup.set()
+    def _read(self, partition: int, offset: int, limit: int) -> list[Record]:
+        return deliverable(self._lanes[partition][offset : offset + limit])
 
     async def rebalance(self) -> None:
         """Give back what is more than our share, then take what nobody has, up to it."""
@@ -232,19 +196,13 @@ class MemoryConsumer:
                 self._free(taken)
                 raise
 
-    @property
-    def ends(self) -> Mapping[int, int]:
-        return {partition: len(self._lanes[partition]) for partition in self._positions}
-
     async def _give_up(self, partitions: list[int]) -> None:
-        if partitions:
-            for partition in partitions:
-                del self._positions[partition]
-                self._paused.discard(partition)
+        held = self._drop(partitions)
+        if held:
             try:
-                await self._group.revoked(partitions)
+                await self._group.revoked(held)
             finally:
-                self._free(partitions)
+                self._free(held)
 
     def _free(self, partitions: list[int]) -> None:
         for partition in partitions:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from time import monotonic
 
@@ -11,9 +10,10 @@ import apsw
 import msgspec
 
 from onward import ids
+from onward.brokers.log_consumer import LogConsumer
 from onward.errors import RegistrationError, TransactionError
 from onward.events import Envelope
-from onward.ports import Capabilities, Delivery, Group, Outgoing, Record, WireType
+from onward.ports import Capabilities, Group, Outgoing, Record, WireType
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog, read
@@ -151,55 +151,25 @@ class SqliteBroker:
             self._file.appended.remove(self.wake)
 
 
-class SqliteConsumer:
+class SqliteConsumer(LogConsumer):
     """`Consumer` on the file. Partitions are shared out evenly; whoever has too many gives the excess back."""
 
     def __init__(self, broker: SqliteBroker, file: FileLog, group: Group, alive: Alive) -> None:
         stored = file.names.topic(group.topic)
         assert stored is not None, "topics are opened before they are consumed"
-        self.topic = group.topic
+        super().__init__(group.topic)
         self._broker = broker
         self._file = file
         self._group = group
         self._alive = alive
         self._topic_id = stored.id
         self._lanes = stored.lanes
-        self._positions: dict[int, int] = {}
-        self._paused: set[int] = set()
-        self._turn = 0
-        self._wakeup = asyncio.Event()
         self._checked_at = 0.0
         self._closed = False
 
-    async def next(self, limit: int, wait_s: float) -> Delivery | None:
-        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
+    async def _share_out(self) -> None:
         if monotonic() - self._checked_at >= POLL_S:
             await self.rebalance()
-        self._wakeup.clear()
-        delivery = self._poll(limit)
-        if delivery is not None:
-            return delivery
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return None
-        return self._poll(limit)
-
-    def _poll(self, limit: int) -> Delivery | None:
-        ends = self._ends()
-        count = len(ends)
-        for step in range(1, count + 1):
-            partition = (self._turn + step) % count
-            offset = self._positions.get(partition)
-            if offset is None or offset >= ends[partition] or partition in self._paused:
-                continue
-            records = read(self._file.database.reader, self._lanes[partition], offset, limit)
-            if records:
-                self._turn = partition
-                end = self._positions[partition] = records[-1][0] + 1
-                return Delivery(self.topic, partition, records, end)
-        return None
 
     def _ends(self) -> list[int]:
         rows = self._file.database.read(
@@ -207,24 +177,8 @@ class SqliteConsumer:
         )
         return [end for (end,) in rows]
 
-    @property
-    def ends(self) -> Mapping[int, int]:
-        ends = self._ends()
-        return {partition: ends[partition] for partition in self._positions}
-
-    def seek(self, partition: int, offset: int) -> None:
-        if partition in self._positions:
-            self._positions[partition] = offset
-
-    def pause(self, partition: int) -> None:
-        self._paused.add(partition)
-
-    def resume(self, partition: int) -> None:
-        self._paused.discard(partition)
-        self.wake()
-
-    def wake(self) -> None:
-        self._wakeup.set()
+    def _read(self, partition: int, offset: int, limit: int) -> list[Record]:
+        return read(self._file.database.reader, self._lanes[partition], offset, limit)
 
     async def rebalance(self) -> None:
         """Give back what is more than our share, take what nobody alive has, up to it."""
@@ -290,9 +244,7 @@ class SqliteConsumer:
         return {row[0]: row[1] for row in rows}
 
     async def _give_up(self, partitions: list[int]) -> None:
-        held = [partition for partition in partitions if partition in self._positions]
-        for partition in held:
-            del self._positions[partition]
+        held = self._drop(partitions)
         if held:
             await self._group.revoked(held)
 

@@ -163,6 +163,27 @@ class GroupContract:
             await two.next(1, A_MOMENT_S)
 
     @on_broker
+    async def test_a_partition_that_comes_back_is_not_paused_any_more(self, broker: Broker) -> None:
+        staying, passing = Seat("a"), Seat("b")
+        one = await broker.consume(staying.group(ORDERS))
+        while len(staying.held) < 4:
+            await one.next(1, A_MOMENT_S)
+        for partition in range(4):
+            one.pause(partition)
+        two = await broker.consume(passing.group(ORDERS))
+        while len(passing.held) < 2:
+            await one.next(1, A_MOMENT_S)
+            await two.next(1, A_MOMENT_S)
+        lent = set(passing.held)
+        await two.close()
+        while len(staying.held) < 4:
+            await one.next(1, A_MOMENT_S)
+        await broker.publish([event(key=str(n)) for n in range(100)], "shop")
+        bounds = await broker.log.bounds(ORDERS.name)
+        taken = await take(one, sum(bounds[partition][1] for partition in lent))
+        assert {partition for partition, _ in taken} == lent
+
+    @on_broker
     async def test_groups_do_not_take_from_each_other(self, broker: Broker) -> None:
         await broker.publish([event(topic=ONE) for _ in range(3)], "shop")
         stock = await broker.consume(Seat("a").group(ONE, "stock"))
