@@ -11,11 +11,9 @@ place in its partition; `tag` is whatever hashable the broker uses for the wire 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -96,12 +94,6 @@ class Delivery:
     records: list[Record]
     end: int
     mark: str = ""
-
-
-def deliverable(records: list[Record]) -> list[Record]:
-    """The first of these, as many as one delivery may hold."""
-    sizes = accumulate(len(record[2] or b"") for record in records)
-    return records[: max(1, bisect_right(list(sizes), DELIVERY_BYTES))]
 
 
 def _nowhere() -> Mapping[int, int]:

@@ -16,7 +16,8 @@ from onward.brokers.log_consumer import LogConsumer
 from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
 from onward.events import Envelope
 from onward.partitioning import partition_of
-from onward.ports import Capabilities, Group, Outgoing, Record, WireType, deliverable
+from onward.ports import Capabilities, Group, Outgoing, Record, WireType
+from onward.sqlite.log import deliverable
 from onward.sqlite.times import from_micros, to_micros
 from onward.topics import Topic
 

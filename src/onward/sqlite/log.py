@@ -6,8 +6,9 @@ reused rowid; `pos` packs lane and offset into the rowid, so that one B-tree hol
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import islice, repeat
+from itertools import accumulate, islice, repeat
 from operator import itemgetter
 from time import time_ns
 
@@ -16,7 +17,7 @@ import apsw
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
-from onward.ports import DELIVERY_BYTES, Outgoing, Record, deliverable
+from onward.ports import DELIVERY_BYTES, Outgoing, Record
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -170,3 +171,9 @@ def _read(connection: apsw.Connection, lane: int, offset: int, limit: int) -> li
         more = len(chunk) == READ_CHUNK
     cursor.close(True)
     return records if size <= DELIVERY_BYTES else deliverable(records)
+
+
+def deliverable(records: list[Record]) -> list[Record]:
+    """The first of these, as many as one delivery may hold."""
+    sizes = accumulate(len(record[2] or b"") for record in records)
+    return records[: max(1, bisect_right(list(sizes), DELIVERY_BYTES))]
