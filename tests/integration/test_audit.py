@@ -56,8 +56,9 @@ def payment(path: Path) -> App:
 
 
 @pytest.fixture
-def handled(database_path: Path) -> Path:
-    """A file in which six orders were handled: one of them a dead letter, one cancelled."""
+def handled(database_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in which six orders were handled: one of them a dead letter, one cancelled. Audited two events a step."""
+    monkeypatch.setattr("onward.sqlite.audit_log.STEP_ROWS", 2)
     orders = [Ordered(order_id=f"o{n}", cents=100 * n) for n in range(4)]
     asyncio.run(handle(payment(database_path), *orders, Ordered(order_id="bad", cents=-1), Cancelled(order_id="o1")))
     return database_path

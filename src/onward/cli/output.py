@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+QUIET_S = 2.0  # what takes no longer tells nothing of its progress
 WIDEST = 80  # characters of one cell
 
 

@@ -12,14 +12,13 @@ import click
 
 from onward.cli.json_lines import LineForm, outgoing
 from onward.cli.options import database_option, json_option
-from onward.cli.output import json_out, progress
+from onward.cli.output import QUIET_S, json_out, progress
 from onward.errors import SettingError
 from onward.ports import Outgoing
 from onward.sqlite.ingest import Ingest, ingesting
 from onward.topics import Topic
 
 BATCH = 1000
-QUIET_S = 2.0
 MOST_REPORTED = 100
 LONGEST_LINE = 64 << 20  # bytes; what a line without an end may take of memory
 

@@ -9,14 +9,30 @@ from pathlib import Path
 
 from onward.errors import StoreError
 from onward.ledger import Tally, check
-from onward.sqlite.accounts import Subscribed, subscriptions
-from onward.sqlite.audit_accounts import Audited, audited
-from onward.sqlite.audit_log import Double, Lane, doubles, lanes
+from onward.sqlite import audit_log
+from onward.sqlite.accounts import Subscribed
+from onward.sqlite.audit_accounts import Audited, accounts, audited
+from onward.sqlite.audit_doubles import Double, begin, doubles
+from onward.sqlite.audit_log import Bounds, Lane
 from onward.sqlite.inspection import Inspection, inspecting
+
+_LETTERS_MISSED = (
+    "SELECT t.partition, t.handler, t.dead, (SELECT count(*) FROM onward_dead_letter d"
+    "  WHERE d.subscription = t.subscription AND d.partition = t.partition AND d.handler = t.handler"
+    "  AND d.state IN ('dead', 'retrying')) AS kept"
+    " FROM onward_tally t WHERE t.subscription = ? AND t.dead > 0 AND kept < t.dead"
+)
+
+Progress = Callable[[str, int, int], None]
 
 MOST_NAMES = 100  # lost events named one by one, per partition
 MOST_VIOLATIONS = 20  # rows shown per invariant
-INVARIANT_TICKS = 50_000  # of 10,000 steps each: some ten seconds
+INVARIANT_TICKS = 50_000  # of 10,000 steps each, some ten seconds: where nobody works on the file
+INVARIANT_TICKS_BESIDE = 5_000  # some second: a longer read would keep a write-ahead log in use from starting over
+
+
+def _untold(_what: str, _done: int, _of: int) -> None:
+    """Nobody looks on."""
 
 
 class Wrong(StrEnum):
@@ -53,42 +69,60 @@ class Report:
         return not self.problems
 
 
-def audit(path: str | Path, *, deep: bool = False, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """Looks at one snapshot of the whole file, without materialising the log; `deep` compares all ids.
+def audit(path: str | Path, *, deep: bool = False, progress: Progress = _untold) -> Report:
+    """Adds a file up in bounded steps, also while services work on it; `deep` compares the ids of all events.
 
-    `progress` is told what is looked at. Raises StoreError when the file can't be read.
+    What the services say they have done is read at one moment, and the log after it, only up to where it ended then: an
+    event that moves meanwhile is neither lost nor doubled. `progress` is told what is looked at, how many events of it
+    are behind, and of how many. Raises StoreError when the file can't be read.
     """
-    with inspecting(path) as inspection, inspection.snapshot():
-        progress("log")
-        found: dict[tuple[str, int], Lane] = {}
-        problems: list[Problem] = []
-        live = subscriptions(inspection)
-        for lane in lanes(inspection):
-            found[lane.topic, lane.partition] = lane
-            problems += _of_lane(lane, live)
-        progress("ids")
-        problems += map(_of_double, doubles(inspection, deep=deep))
-        progress("accounts")
-        accounts = list(audited(inspection, live, found))
-        problems += [problem for each in accounts for problem in _of_account(each)]
-        tallies = [each.tally for each in accounts if each.tally is not None]
+    with inspecting(path) as inspection:
+        with inspection.snapshot():
+            bounds = audit_log.bounds(inspection)
+            said = accounts(inspection)
+        found = _lanes(inspection, bounds, progress)
+        problems = [problem for lane in found for problem in _of_lane(lane, said.live)]
+        recent = sum(max(0, lane.end - begin(lane, bounds, deep=deep)) for lane in bounds)
+        problems += map(_of_double, doubles(inspection, bounds, deep=deep, step=_steps(progress, "ids", recent)))
+        by_place = {(lane.bounds.topic, lane.bounds.partition): lane for lane in found}
+        audits = list(audited(said, by_place))
+        problems += [problem for each in audits for problem in _of_account(each)]
+        tallies = [each.tally for each in audits if each.tally is not None]
         problems += [Problem(Wrong.UNBALANCED, each.sentence, abs(each.excess)) for each in check(tallies)]
-        progress("dead letters")
         problems += _missing_letters(inspection)
-        progress("invariants")
         invariants = inspection.rows("SELECT service, name, sql FROM onward_invariant ORDER BY service, name")
-        for service, name, sql in invariants:
+        for done, (service, name, sql) in enumerate(invariants):
+            progress("invariants", done, len(invariants))
             problems += _of_invariant(inspection, service, name, sql)
-        events = sum(lane.stored.count for lane in found.values())
+        events = sum(lane.stored.count for lane in found)
         return Report(str(inspection.path), events, tuple(tallies), len(invariants), tuple(problems))
 
 
+def _lanes(inspection: Inspection, bounds: list[Bounds], progress: Progress) -> list[Lane]:
+    step = _steps(progress, "log", sum(max(0, lane.end - lane.first) for lane in bounds))
+    return [audit_log.look(inspection, lane, step) for lane in bounds]
+
+
+def _steps(progress: Progress, what: str, of: int) -> audit_log.Step:
+    """Adds up what steps say, for `progress`."""
+    done = 0
+
+    def step(events: int) -> None:
+        nonlocal done
+        done += events
+        progress(what, done, of)
+
+    progress(what, 0, of)
+    return step
+
+
 def _of_lane(lane: Lane, live: list[Subscribed]) -> Iterator[Problem]:
-    lost = lane.lost
+    lost, bounds = lane.lost, lane.bounds
+    where = f"{bounds.topic}, partition {bounds.partition}"
     for name in lost.names(MOST_NAMES):
         offset = int(name.rpartition(" ")[2])
-        readers = [each for each in live if each.topic == lane.topic]
-        waiting = [each.title for each in readers if _waits(each, lane.partition, offset)]
+        readers = [each for each in live if each.topic == bounds.topic]
+        waiting = [each.title for each in readers if _waits(each, bounds.partition, offset)]
         owed = "every subscription is past it" if readers else "nobody subscribes to it"
         if waiting:
             owed = f"not yet handled by {', '.join(waiting)}"
@@ -96,12 +130,12 @@ def _of_lane(lane: Lane, live: list[Subscribed]) -> Iterator[Problem]:
     if lost.count > MOST_NAMES or not lane.complete:
         more = lost.count - MOST_NAMES if lane.complete else 0
         number = f"{more:,}" if lane.complete else "Many"
-        yield Problem(Wrong.LOST, f"{number} more events of {lane.topic}, partition {lane.partition} are lost.", more)
+        yield Problem(Wrong.LOST, f"{number} more events of {where} are lost.", more)
     for stray in lane.stray.intervals():
         yield Problem(
             Wrong.DAMAGED,
-            f"The log has {len(stray)} rows of {lane.topic}, partition {lane.partition} from offset {stray.start} on"
-            f" that its counters ({lane.first} to {lane.end}) do not cover: something else wrote them, or set a"
+            f"The log has {len(stray)} rows of {where} from offset {stray.start} on"
+            f" that its counters ({bounds.first} to {bounds.end}) do not cover: something else wrote them, or set a"
             " counter back.",
             len(stray),
         )
@@ -136,27 +170,28 @@ def _of_account(account: Audited) -> Iterator[Problem]:
 
 
 def _missing_letters(inspection: Inspection) -> Iterator[Problem]:
-    """Counted as dead letters, and fewer are there. More are not wrong: an earlier life of a subscription left them."""
-    for service, name, partition, handler, dead, kept in inspection.rows(
-        "SELECT s.service, s.name, t.partition, t.handler, t.dead, (SELECT count(*) FROM onward_dead_letter d"
-        "  WHERE d.subscription = t.subscription AND d.partition = t.partition AND d.handler = t.handler"
-        "  AND d.state IN ('dead', 'retrying')) AS kept"
-        " FROM onward_tally t JOIN onward_subscription s ON s.id = t.subscription"
-        " WHERE t.dead > 0 AND kept < t.dead"
-    ):
-        yield Problem(
-            Wrong.LOST,
-            f"Lost dead letters: {service}/{name}, partition {partition}, handler {handler or '(none chosen)'} counts"
-            f" {dead} and {kept} are there.",
-            dead - kept,
-        )
+    """Counted as dead letters, and fewer are there. More are not wrong: an earlier life of a subscription left them.
+
+    One statement for each subscription: what is counted and what is there change together.
+    """
+    for subscription, service, name in inspection.rows("SELECT id, service, name FROM onward_subscription ORDER BY id"):
+        for partition, handler, dead, kept in inspection.rows(_LETTERS_MISSED, subscription):
+            yield Problem(
+                Wrong.LOST,
+                f"Lost dead letters: {service}/{name}, partition {partition}, handler {handler or '(none chosen)'}"
+                f" counts {dead} and {kept} are there.",
+                dead - kept,
+            )
 
 
 def _of_invariant(inspection: Inspection, service: str, name: str, sql: str) -> Iterator[Problem]:
+    beside = bool(inspection.members())
+    ticks = INVARIANT_TICKS_BESIDE if beside else INVARIANT_TICKS
     try:
-        columns, rows, more = inspection.bounded(sql, rows=MOST_VIOLATIONS, steps=INVARIANT_TICKS)
+        columns, rows, more = inspection.bounded(sql, rows=MOST_VIOLATIONS, steps=ticks)
     except StoreError as error:
-        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} could not be checked: {error}")
+        hint = " Or audit while no service runs on the file: it may take longer then." if beside else ""
+        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} could not be checked: {error}{hint}")
         return
     for row in rows:
         shown = ", ".join(f"{column}={value!r}"[:200] for column, value in zip(columns, row, strict=True))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from onward.errors import StoreCorruptError
 from onward.ledger import HandlerTally, IntervalSet, Lost, Position, Tally, lost_on_log
-from onward.sqlite.accounts import Account, Subscribed
+from onward.sqlite.accounts import Account, Subscribed, subscriptions
 from onward.sqlite.audit_log import Lane
 from onward.sqlite.inspection import Inspection
 
@@ -45,40 +45,57 @@ class Audited:
     damage: str = ""
 
 
-def audited(
-    inspection: Inspection, found: list[Subscribed], lanes: Mapping[tuple[str, int], Lane]
-) -> Iterator[Audited]:
-    """Every account of these subscriptions; `lanes` by topic and partition, from the same snapshot."""
-    counts: dict[Place, dict[str, Counts]] = {}
+Marks = dict[Place, list[int]]
+Sums = dict[Place, dict[str, Counts]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What the subscriptions of a file say they have done, all at one moment: by subscription and partition."""
+
+    live: list[Subscribed]
+    sums: Sums
+    marks: Marks
+
+
+def accounts(inspection: Inspection) -> Accounts:
+    """Read inside one snapshot, with the bounds of the log."""
+    sums: Sums = {}
     for subscription, partition, handler, *numbers in inspection.rows(
         "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward_tally"
     ):
-        counts.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
-    marks: dict[Place, list[int]] = {}
-    for subscription, partition, offset in inspection.stream("SELECT subscription, partition, offset FROM onward_done"):
+        sums.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
+    marks: Marks = {}
+    for subscription, partition, offset in inspection.rows("SELECT subscription, partition, offset FROM onward_done"):
         marks.setdefault((subscription, partition), []).append(offset)
-    for each in found:
+    return Accounts(subscriptions(inspection), sums, marks)
+
+
+def audited(said: Accounts, lanes: Mapping[tuple[str, int], Lane]) -> Iterator[Audited]:
+    """Every account beside what was found of the log behind it; `lanes` by topic and partition, looked at later."""
+    for each in said.live:
         for account in each.accounts:
             place = (each.id, account.partition)
             lane = lanes[each.topic, account.partition]
-            yield _audit(each, account, counts.get(place, {}), marks.get(place, []), lane)
+            yield _audit(each, account, said.sums.get(place, {}), said.marks.get(place, []), lane)
 
 
 def _audit(
     subscription: Subscribed, account: Account, counts: dict[str, Counts], marks: list[int], lane: Lane
 ) -> Audited:
+    first, end = lane.bounds.first, lane.bounds.end
     try:
         position = account.position
         position = position.finish([offset for offset in set(marks) if not position.done(offset)])
     except (StoreCorruptError, ValueError) as error:
         return Audited(subscription, account.partition, None, None, str(error))
-    lost = lost_on_log(subscription.topic, account.partition, position, lane.stored, lane.end)
-    tally = _tally(subscription, account.partition, position, counts, lost.numbers.count, lane.end)
-    pruned = (range(each.start, min(each.stop, lane.first)) for each in lost.numbers.intervals())
+    lost = lost_on_log(subscription.topic, account.partition, position, lane.stored, end)
+    tally = _tally(subscription, account.partition, position, counts, lost.numbers.count, end)
+    pruned = (range(each.start, min(each.stop, first)) for each in lost.numbers.intervals())
     beyond_log = IntervalSet.of_ranges(each for each in pruned if each)
     damage = ""
-    if position.next > lane.end:
-        damage = f"it is at offset {position.next}, and the log of this partition ends at {lane.end}"
+    if position.next > end:
+        damage = f"it is at offset {position.next}, and the log of this partition ends at {end}"
     only_here = Lost(subscription.topic, account.partition, beyond_log) if beyond_log else None
     return Audited(subscription, account.partition, tally, only_here, damage)
 

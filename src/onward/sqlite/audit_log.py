@@ -1,109 +1,124 @@
-"""Is every event that was given an offset still in the log, and there once?"""
+"""Is every event that was given an offset still in the log? Looked at in steps, beside those who write and prune.
+
+A step is one statement, so it sees the rows beside the counters that belong to them, and keeps nobody's write-ahead log
+from starting over for longer than it takes to count some thousand rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from onward import ids
 from onward.ledger import IntervalSet, Lost
 from onward.sqlite.inspection import Inspection
 from onward.sqlite.log import LANE_SHIFT, OFFSET_MASK
 
-RECENT = 100_000  # events of each partition that are compared by id, unless all are
+STEP_ROWS = 20_000  # looked at in one read transaction
 MOST_GAPS = 10_000
-MOST_DOUBLES = 100
+MOST_STRAY = 10_000
 
-_SPAN = "SELECT count(*), min(pos), max(pos) FROM onward_log WHERE pos >= ? AND pos < ?"
-_RUNS = (
-    "SELECT pos, before FROM (SELECT pos, lag(pos) OVER (ORDER BY pos) AS before FROM onward_log"
-    " WHERE pos >= ? AND pos < ?) WHERE before IS NULL OR pos <> before + 1 LIMIT ?"
+_LANES = (
+    "SELECT l.id, t.name, l.partition, l.first_offset, l.next_offset FROM onward_lane l"
+    " JOIN onward_topic t ON t.id = l.topic ORDER BY t.name, l.partition"
 )
-_DOUBLES = (
-    "SELECT g.id, g.source, count(*), min(g.pos), max(g.pos) FROM onward_lane l CROSS JOIN onward_log g"
-    " ON g.pos >= (l.id << 40 | max(l.first_offset, l.next_offset - ?1)) AND g.pos < (l.id + 1 << 40)"
-    " GROUP BY g.id, g.source HAVING count(*) > 1 LIMIT ?2"
+_COUNT = (
+    "SELECT (SELECT first_offset FROM onward_lane WHERE id = ?1), count(*), min(pos), max(pos)"
+    " FROM (SELECT pos FROM onward_log WHERE pos >= ?2 AND pos < ?3 ORDER BY pos LIMIT ?4)"
 )
+_PLACES = (
+    "SELECT l.first_offset, g.pos FROM onward_lane l LEFT JOIN onward_log g ON g.pos >= ?2 AND g.pos < ?3"
+    " WHERE l.id = ?1 ORDER BY g.pos LIMIT ?4"
+)
+_STRAY = (
+    "SELECT pos FROM onward_log WHERE pos >= ?1 << 40"
+    " AND pos < (?1 << 40 | (SELECT first_offset FROM onward_lane WHERE id = ?1))"
+    " UNION ALL SELECT pos FROM onward_log"
+    " WHERE pos >= (?1 << 40 | (SELECT next_offset FROM onward_lane WHERE id = ?1)) AND pos < ?1 + 1 << 40 LIMIT ?2"
+)
+
+Step = Callable[[int], None]
+"""Told after each step how many events it looked at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One partition of the log: its bounds, the offsets stored within them, and those stored outside."""
+class Bounds:
+    """One partition of the log as its counters had it at one moment: the first offset kept, and the next one given."""
 
     id: int
     topic: str
     partition: int
     first: int
     end: int
-    stored: IntervalSet
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What was found behind these bounds: offsets without a row, and rows that the counters do not cover."""
+
+    bounds: Bounds
+    missing: IntervalSet
     stray: IntervalSet
     complete: bool  # False when there are more gaps than were looked at
 
     @property
+    def stored(self) -> IntervalSet:
+        """What is there, or was handled and pruned since the bounds were read."""
+        return IntervalSet.of_ranges(self.missing.missing(self.bounds.end, base=self.bounds.first))
+
+    @property
     def lost(self) -> Lost:
         """Offsets that were given out, not pruned, and whose row is gone."""
-        return Lost(self.topic, self.partition, IntervalSet.of_ranges(self.stored.missing(self.end, base=self.first)))
+        return Lost(self.bounds.topic, self.bounds.partition, self.missing)
 
 
-@dataclass(frozen=True, slots=True)
-class Double:
-    """Rows that claim to be the same event."""
-
-    event_id: str
-    source: str
-    count: int
-    first: str
-    last: str
+def bounds(inspection: Inspection) -> list[Bounds]:
+    """Of every partition of every topic, by topic."""
+    return [Bounds(*row) for row in inspection.rows(_LANES)]
 
 
-def lanes(inspection: Inspection) -> Iterator[Lane]:
-    """Every partition of every topic, looked at one by one."""
-    for lane, topic, partition, first, end in inspection.rows(
-        "SELECT l.id, t.name, l.partition, l.first_offset, l.next_offset FROM onward_lane l"
-        " JOIN onward_topic t ON t.id = l.topic ORDER BY t.name, l.partition"
-    ):
-        rows, complete = _stored(inspection, lane, first, end)
-        inside = _within(rows, first, end)
-        below, above = _within(rows, 0, first), _within(rows, end, OFFSET_MASK + 1)
-        yield Lane(lane, topic, partition, first, end, inside, below.union(above), complete)
+def look(inspection: Inspection, lane: Bounds, step: Step) -> Lane:
+    """Compare a partition's rows with its offsets, up to where it ended when its bounds were read."""
+    gaps: list[range] = []
+    at = lane.first
+    while at < lane.end and len(gaps) <= MOST_GAPS:
+        first, rows, upto = _step(inspection, lane, at)
+        gaps += [range(max(gap.start, first), gap.stop) for gap in rows.missing(upto, base=at) if gap.stop > first]
+        step(upto - at)
+        at = upto
+    stray = (pos & OFFSET_MASK for (pos,) in inspection.rows(_STRAY, lane.id, MOST_STRAY))
+    missing = _joined(gaps[:MOST_GAPS])
+    return Lane(lane, missing, IntervalSet.of(stray), complete=len(gaps) <= MOST_GAPS)
 
 
-def doubles(inspection: Inspection, *, deep: bool) -> Iterator[Double]:
-    """Events that are in the log more than once: among the recent ones, or `deep`, among all."""
-    names = {
-        row[0]: (row[1], row[2])
-        for row in inspection.rows(
-            "SELECT l.id, t.name, l.partition FROM onward_lane l JOIN onward_topic t ON t.id = l.topic"
-        )
-    }
-    sources = dict(inspection.rows("SELECT id, name FROM onward_source"))
-    recent = OFFSET_MASK if deep else RECENT
-    for event_id, source, count, first, last in inspection.stream(_DOUBLES, recent, MOST_DOUBLES):
-        shown = ids.text(event_id) if isinstance(event_id, bytes) else event_id
-        yield Double(shown, sources.get(source, "?"), count, _place(names, first), _place(names, last))
-
-
-def _stored(inspection: Inspection, lane: int, first: int, end: int) -> tuple[IntervalSet, bool]:
-    bounds = (lane << LANE_SHIFT, (lane + 1) << LANE_SHIFT)
-    count, lowest, highest = inspection.rows(_SPAN, *bounds)[0]
-    if not count:
-        return IntervalSet(), True
+def _step(inspection: Inspection, lane: Bounds, at: int) -> tuple[int, IntervalSet, int]:
+    """The first offset kept now, the offsets found from `at` on, and how far that was looked at."""
+    base = lane.id << LANE_SHIFT
+    where = (lane.id, base | at, base | lane.end, STEP_ROWS)
+    ((first, count, lowest, highest),) = inspection.rows(_COUNT, *where)
+    if count == 0:
+        return first, IntervalSet(), lane.end
     if count == highest - lowest + 1:
-        return IntervalSet.of(range(lowest & OFFSET_MASK, (highest & OFFSET_MASK) + 1)), True
-    ends: list[int] = []
-    for pos, before in inspection.stream(_RUNS, *bounds, MOST_GAPS):
-        if before is not None:
-            ends.append((before & OFFSET_MASK) + 1)
-        ends.append(pos & OFFSET_MASK)
-    ends.append((highest & OFFSET_MASK) + 1)
-    return IntervalSet(tuple(ends)), len(ends) < 2 * MOST_GAPS
+        found = IntervalSet.of(range(lowest & OFFSET_MASK, (highest & OFFSET_MASK) + 1))
+    else:
+        rows = inspection.rows(_PLACES, *where)
+        first = rows[0][0]
+        found = IntervalSet.of(pos & OFFSET_MASK for _, pos in rows if pos is not None)
+        count = found.count
+    return first, found, found.bounds[-1] if count == STEP_ROWS else lane.end
 
 
-def _within(stored: IntervalSet, start: int, stop: int) -> IntervalSet:
-    cut = (range(max(each.start, start), min(each.stop, stop)) for each in stored.intervals())
-    return IntervalSet.of_ranges(each for each in cut if each)
+def _joined(gaps: list[range]) -> IntervalSet:
+    """Gaps in rising order; one that a step's end cut in two is one again."""
+    bounds: list[int] = []
+    for gap in gaps:
+        if bounds and gap.start == bounds[-1]:
+            bounds[-1] = gap.stop
+        else:
+            bounds += (gap.start, gap.stop)
+    return IntervalSet(tuple(bounds))
 
 
-def _place(names: dict[int, tuple[str, int]], pos: int) -> str:
-    topic, partition = names[pos >> LANE_SHIFT]
-    return f"{topic}, partition {partition}, offset {pos & OFFSET_MASK}"
+def place(lanes: dict[int, Bounds], pos: int) -> str:
+    """Where a row of the log is, in words."""
+    lane = lanes[pos >> LANE_SHIFT]
+    return f"{lane.topic}, partition {lane.partition}, offset {pos & OFFSET_MASK}"

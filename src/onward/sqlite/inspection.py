@@ -15,6 +15,7 @@ from onward.sqlite.failures import translate
 from onward.sqlite.members import Member, Members
 from onward.sqlite.schema import check, migrations
 
+BUSY_MS = 5000
 TICK_STEPS = 10_000  # virtual machine steps of SQLite between two looks at a query's time limit
 
 
@@ -113,6 +114,25 @@ class Inspection:
         finally:
             self._connection.execute("ROLLBACK")
 
+    @contextmanager
+    def scratch(self) -> Iterator[apsw.Connection]:
+        """A connection of its own that can fill temporary tables, kept in files of their own, and write nothing else.
+
+        Raises StoreError for what SQLite raises inside.
+        """
+        connection: apsw.Connection | None = None
+        try:
+            connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(BUSY_MS)
+            connection.pragma("temp_store", "FILE")
+            connection.execute("PRAGMA temp.journal_mode = OFF").fetchall()
+            yield connection
+        except apsw.Error as error:
+            raise translate(error, f"Reading {self.path}") from error
+        finally:
+            if connection is not None:
+                connection.close()
+
     def members(self) -> list[Member]:
         """The processes that live on this file now, by their id."""
         folder = run_folder_of(self.path)
@@ -149,7 +169,7 @@ def _connect(file: Path) -> apsw.Connection:
     connection = apsw.Connection(str(file), flags=flags)
     try:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # looking must not move pages either
-        connection.set_busy_timeout(5000)
+        connection.set_busy_timeout(BUSY_MS)
         connection.pragma("query_only", True)
         connection.pragma("journal_mode")  # the first read: damage shows here
     except BaseException:
