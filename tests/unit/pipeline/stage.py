@@ -121,6 +121,19 @@ class Stage:
         runner.attach(claim)
         return runner, claim
 
+    async def begin_plainly(self, *events: Event | Outgoing) -> tuple[PlainRunner, Claim]:
+        """These events delivered to a plain handler."""
+        runner, claim = await self.plain()
+        await self.publish(*events)
+        assert await runner.handle(claim, self.delivery()) is None
+        return runner, claim
+
+    async def handle_plainly(self, *events: Event | Outgoing) -> None:
+        """These events handled by a plain handler, and the partition given back."""
+        runner, claim = await self.begin_plainly(*events)
+        await until(lambda: claim.position.next == len(events))
+        await runner.settle(0)
+
     async def claim(self) -> Claim:
         (claim,) = await self.store.claim(self.subscription, TOPIC, [0], "tester")
         return claim

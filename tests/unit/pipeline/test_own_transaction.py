@@ -8,7 +8,7 @@ import pytest
 from onward import FatalError, Transaction
 from onward.errors import StoreError, TransactionError
 from onward.pipeline.context import Context
-from tests.unit.pipeline.stage import INSERT, Billed, Ordered, Stage, until
+from tests.unit.pipeline.stage import INSERT, Billed, Ordered, Stage
 
 
 def test_effects_outputs_and_mark_commit_when_the_handler_returns() -> None:
@@ -24,11 +24,7 @@ def test_effects_outputs_and_mark_commit_when_the_handler_returns() -> None:
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(Ordered(customer="ann", n=1), Ordered(customer="ann", n=2))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 2)
-        await runner.settle(0)
+        await stage.handle_plainly(Ordered(customer="ann", n=1), Ordered(customer="ann", n=2))
         assert before == [[1, 0], [2, 1]]
         assert stage.effects() == [1, 2]
         assert stage.bills() == [10, 11, 20, 21]
@@ -47,11 +43,7 @@ def test_an_exception_after_the_block_undoes_it() -> None:
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(Ordered(customer="ann", n=1))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 1)
-        await runner.settle(0)
+        await stage.handle_plainly(Ordered(customer="ann", n=1))
         assert stage.effects() == []
         assert stage.bills() == []
         assert stage.letters() == [(0, "save", "fatal", 1, "dead")]
@@ -71,11 +63,7 @@ def test_an_exception_inside_the_block_undoes_it_though_the_handler_catches_it()
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(Ordered(customer="ann", n=1))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 1)
-        await runner.settle(0)
+        await stage.handle_plainly(Ordered(customer="ann", n=1))
         assert stage.effects() == []
         assert stage.bills() == [1]
         assert stage.letters() == []
@@ -95,11 +83,7 @@ def test_a_second_transaction_in_one_call_is_refused_and_the_first_undone() -> N
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(Ordered(customer="ann", n=1))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 1)
-        await runner.settle(0)
+        await stage.handle_plainly(Ordered(customer="ann", n=1))
         assert stage.effects() == []
         assert [letter[3] for letter in stage.letters()] == [1]
 
@@ -118,11 +102,7 @@ def test_own_transactions_and_group_writes_of_one_partition_take_turns() -> None
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Ordered(customer=str(n), n=n) for n in range(60)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 60)
-        await runner.settle(0)
+        await stage.handle_plainly(*(Ordered(customer=str(n), n=n) for n in range(60)))
         assert sorted(stage.effects()) == list(range(1, 60, 2))
         assert sorted(stage.bills()) == list(range(60))
         assert stage.tally() == [("save", 60, 0, 0)]
@@ -143,11 +123,7 @@ def test_a_caught_sql_error_fails_the_event_unless_a_savepoint_is_around_it() ->
 
         stage = Stage()
         stage.on(save)
-        runner, claim = await stage.plain()
-        await stage.publish(Ordered(customer="ann", n=1), Ordered(customer="ann", n=2))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 2)
-        await runner.settle(0)
+        await stage.handle_plainly(Ordered(customer="ann", n=1), Ordered(customer="ann", n=2))
         assert stage.effects() == [2]
         assert [letter[:3] for letter in stage.letters()] == [(0, "save", "attempts_spent")]
 

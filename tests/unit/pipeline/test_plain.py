@@ -19,11 +19,7 @@ def test_outputs_marks_and_tally_are_written_together() -> None:
     async def main() -> None:
         stage = Stage()
         stage.on(bill)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("bob", 2), ("ann", 3)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 3)
-        await runner.settle(0)
+        await stage.handle_plainly(*orders(("ann", 1), ("bob", 2), ("ann", 3)))
         assert sorted(stage.bills()) == [1, 2, 3]
         assert stage.account() == (3, 0, 0)
         assert stage.tally() == [("bill", 3, 0, 0)]
@@ -44,9 +40,7 @@ def test_a_key_keeps_its_order_while_other_keys_pass_it() -> None:
 
         stage = Stage()
         stage.on(wait)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("ann", 2), ("bob", 3), ("cid", 4)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1), ("ann", 2), ("bob", 3), ("cid", 4)))
         await until(lambda: claim.position.beyond.count == 2)
         assert began == [1, 3, 4]
         assert claim.position.next == 0
@@ -72,9 +66,7 @@ def test_concurrency_is_reached_and_never_passed() -> None:
 
         stage = Stage()
         stage.on(wait, Noted, concurrency=7)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Noted(n=n) for n in range(30)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*(Noted(n=n) for n in range(30)))
         await until(lambda: now == 7)
         gate.set()
         await until(lambda: claim.position.next == 30)
@@ -93,11 +85,7 @@ def test_blocking_functions_reach_their_concurrency_too() -> None:
 
         stage = Stage()
         stage.on(wait, Noted, concurrency=40)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Noted(n=n) for n in range(40)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 40)
-        await runner.settle(0)
+        await stage.handle_plainly(*(Noted(n=n) for n in range(40)))
         assert stage.tally() == [("wait", 40, 0, 0)]
 
     asyncio.run(main())
@@ -136,11 +124,7 @@ def test_types_that_nobody_here_handles_are_skipped_and_counted() -> None:
     async def main() -> None:
         stage = Stage()
         stage.on(bill)
-        runner, claim = await stage.plain()
-        await stage.publish(Foreign(n=1), *orders(("ann", 2)), Foreign(n=3))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 3)
-        await runner.settle(0)
+        await stage.handle_plainly(Foreign(n=1), *orders(("ann", 2)), Foreign(n=3))
         assert stage.tally() == [("", 0, 0, 2), ("bill", 1, 0, 0)]
         assert stage.account()[0] == 3
 
@@ -159,9 +143,7 @@ def test_events_done_out_of_order_are_not_handled_again_by_the_next_owner() -> N
 
         stage = Stage()
         stage.on(wait)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("bob", 2), ("cid", 3)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1), ("bob", 2), ("cid", 3)))
         await until(lambda: claim.position.beyond.count == 2)
         runner.forget(0)
         gate.set()
@@ -188,9 +170,7 @@ def test_settling_waits_for_what_runs_and_drops_what_has_not_begun() -> None:
 
         stage = Stage()
         stage.on(wait, Noted, concurrency=2)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Noted(n=n) for n in range(10)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, _ = await stage.begin_plainly(*(Noted(n=n) for n in range(10)))
         await until(lambda: len(calls) == 2)
         settling = asyncio.create_task(runner.settle(0))
         await asyncio.sleep(0)

@@ -37,9 +37,7 @@ def test_settling_does_not_wait_for_a_back_off() -> None:
         stage = Stage()
         stage.clock.gate = asyncio.Event()
         stage.on(refuse)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, _ = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: stage.clock.slept == [1.0])
         async with asyncio.timeout(5):
             await runner.settle(0)
@@ -60,9 +58,7 @@ def test_a_retried_event_holds_its_key_and_no_other() -> None:
         stage = Stage()
         stage.clock.gate = asyncio.Event()
         stage.on(flaky)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("ann", 2), ("bob", 3)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1), ("ann", 2), ("bob", 3)))
         await until(lambda: claim.position.beyond.count == 1 and bool(stage.clock.slept))
         assert calls == [1, 3]
         stage.clock.gate.set()
@@ -87,9 +83,7 @@ def test_attempts_are_counted_on_by_the_next_owner_up_to_a_dead_letter() -> None
         stage = Stage()
         stage.clock.gate = asyncio.Event()
         stage.on(refuse)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("ann", 2)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, _ = await stage.begin_plainly(*orders(("ann", 1), ("ann", 2)))
         await until(lambda: bool(stage.clock.slept))
         runner.forget(0)
         stage.clock.gate.set()
@@ -117,11 +111,7 @@ def test_a_fatal_error_is_a_dead_letter_at_once(error: Exception) -> None:
 
         stage = Stage()
         stage.on(refuse, fatal=(ValueError,))
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 1)
-        await runner.settle(0)
+        await stage.handle_plainly(*orders(("ann", 1)))
         assert stage.letters() == [(0, "refuse", "fatal", 1, "dead")]
         assert stage.clock.slept == []
 
@@ -151,11 +141,7 @@ def test_a_result_that_can_not_be_written_as_json_is_the_handlers_failure() -> N
 
         stage = Stage()
         stage.on(oversize)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("ann", 2)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 2)
-        await runner.settle(0)
+        await stage.handle_plainly(*orders(("ann", 1), ("ann", 2)))
         assert [letter[:2] for letter in stage.letters()] == [(0, "oversize")]
         assert stage.bills() == [2]
 
@@ -170,11 +156,7 @@ def test_a_handler_that_awaits_something_cancelled_fails_and_does_not_hold_its_p
 
         stage = Stage()
         stage.on(cancelled)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1), ("bob", 2)))
-        assert await runner.handle(claim, stage.delivery()) is None
-        await until(lambda: claim.position.next == 2)
-        await runner.settle(0)
+        await stage.handle_plainly(*orders(("ann", 1), ("bob", 2)))
         assert stage.letters() == [(0, "cancelled", "attempts_spent", 3, "dead")]
 
     asyncio.run(main())
@@ -270,9 +252,7 @@ def test_a_neighbours_commit_does_not_clear_a_running_event_of_suspicion() -> No
 
         stage = Stage()
         stage.on(wait, Noted)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Noted(n=n) for n in range(3)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*(Noted(n=n) for n in range(3)))
         await until(lambda: claim.position.beyond.count == 2)
         assert stage.account() == (0, 1, 0)
         gate.set()
@@ -302,9 +282,7 @@ def test_a_dead_letter_that_succeeds_on_retry_is_recovered_with_its_outputs() ->
 
         stage = Stage()
         stage.on(flaky)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: claim.position.next == 1)
         assert stage.effects() == []
         await ask_again(stage)
@@ -336,9 +314,7 @@ def test_deliveries_go_on_while_a_dead_letter_runs_again() -> None:
 
         stage = Stage()
         stage.on(slow)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: claim.position.next == 1)
         await ask_again(stage)
         assert not await runner.revive(claim)
@@ -367,9 +343,7 @@ def test_letters_whose_turn_has_not_come_when_the_partition_goes_are_still_asked
 
         stage = Stage()
         stage.on(slow, Noted)
-        runner, claim = await stage.plain()
-        await stage.publish(*(Noted(n=n) for n in range(3)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*(Noted(n=n) for n in range(3)))
         await until(lambda: claim.position.next == 3)
         await ask_again(stage)
         await runner.revive(claim)
@@ -391,9 +365,7 @@ def test_a_dead_letter_that_fails_again_says_of_what_it_failed_last(fatal: tuple
 
         stage = Stage()
         stage.on(flaky, fatal=fatal)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: claim.position.next == 1)
         ((first,),) = stage.rows("SELECT fingerprint FROM onward_dead_letter")
         await ask_again(stage)
@@ -421,9 +393,7 @@ def test_a_dead_letter_that_is_discarded_while_it_runs_again_takes_no_effect() -
             return Billed(customer=order.customer, n=order.n)
 
         stage.on(flaky)
-        runner, claim = await stage.plain()
-        await stage.publish(*orders(("ann", 1)))
-        assert await runner.handle(claim, stage.delivery()) is None
+        runner, claim = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: claim.position.next == 1)
         await ask_again(stage)
         await revived(runner, claim)

@@ -16,6 +16,14 @@ from onward.sqlite.folder import run_folder
 from tests.unit.sqlite.places import add, opened, places
 
 
+async def give_up_waiting(database: Database) -> None:
+    waiting = asyncio.create_task(database.begin())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 def test_a_second_database_on_the_file_waits_for_the_first(database_path: Path) -> None:
     async def both(first: Database, second: Database) -> None:
         await first.begin()
@@ -33,11 +41,7 @@ def test_a_second_database_on_the_file_waits_for_the_first(database_path: Path) 
 def test_a_wait_for_another_writer_that_is_cancelled_leaves_no_lock(database_path: Path) -> None:
     async def give_up(first: Database, second: Database) -> None:
         await first.begin()
-        waiting = asyncio.create_task(second.begin())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await give_up_waiting(second)
         first.commit()
         await asyncio.wait_for(add(first, "first"), 5)
         await asyncio.wait_for(add(second, "second"), 5)
@@ -51,11 +55,7 @@ def test_a_wait_that_is_given_up_and_asked_again_gets_its_turn(database_path: Pa
     async def ask_twice(first: Database, second: Database) -> None:
         await first.begin()
         for _ in range(3):
-            waiting = asyncio.create_task(second.begin())
-            await asyncio.sleep(0)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
+            await give_up_waiting(second)
         again = asyncio.create_task(add(second, "again"))
         await asyncio.sleep(0)
         first.commit()
@@ -220,11 +220,7 @@ def test_a_wait_cancelled_at_a_stuck_gate_leaves_no_lock(database_path: Path) ->
     async def give_up(first: Database, second: Database) -> None:
         await first.begin()
         for _ in range(3):
-            waiting = asyncio.create_task(second.begin())
-            await asyncio.sleep(0)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
+            await give_up_waiting(second)
         first.commit()
         await asyncio.wait_for(add(first, "first"), 5)
         await asyncio.wait_for(add(second, "second"), 5)
