@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onward import runtime
+from onward.delays import Delay, due_micros
 from onward.errors import DeclarationError
-from onward.outgoing import encode_all
+from onward.outgoing import encode_all, put_off
 from onward.pipeline.handlers import Handler, Options, Start, read_handler
 from onward.policy import Retry
 from onward.ports import Result, Transaction
@@ -17,6 +18,8 @@ from onward.settings import Settings, resolve
 from onward.topics import Topic
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from onward.pipeline.invocation import Middleware
     from onward.runtime import Engine, Lock, Outbox, Service, ServicePlan
 
@@ -121,21 +124,31 @@ class App:
             invariants=dict(self.invariants),
         )
 
-    async def publish(self, *events: object, within: object = None) -> None:
+    async def publish(
+        self,
+        *events: object,
+        within: object = None,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+    ) -> None:
         """Publish events, all or none; they are durable when this returns. In order per key.
 
         within: a transaction of this service that is open: they are published by its commit, and not at all if it
                 does not commit.
+        at:     an aware datetime, at most 366 days ahead: they come to their topic then, or soon after, once. Durable
+                and cheap while they wait. What is published meanwhile goes before them, of the same key too.
+        delay:  the same, as a timedelta or seconds from now.
 
-        Raises EncodeError, BacklogFullError and InfrastructureError, after which nothing was published.
+        Raises EncodeError, DelayError, BacklogFullError and InfrastructureError, after which nothing was published.
         """
         if within is not None:
-            self.outbox(within).add(*events)
+            self.outbox(within).add(*events, at=at, delay=delay)
             return
         outgoing = encode_all(events)
         if outgoing:
             engine = await self._opened()
-            await engine.broker.publish(outgoing, self.name)
+            due = due_micros(engine.clock.time(), at, delay)
+            await engine.broker.publish(put_off(outgoing, due), self.name)
 
     def outbox(self, session: object) -> Outbox:
         """Where synchronous code publishes in a transaction that is open: `app.outbox(tx).add(event)`.

@@ -38,6 +38,10 @@ class EncodeError(MessageError):
     """An event can't be written as JSON, or is over the size limit; nothing was published."""
 
 
+class DelayError(MessageError):
+    """An event was published for a time that can't be waited for; nothing was published."""
+
+
 class UnknownTypeError(MessageError):
     """A message names no type, and its topic does not have exactly one type to take it for."""
 

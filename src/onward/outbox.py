@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from onward.delays import Delay
 from onward.errors import TransactionError
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 
@@ -22,12 +25,12 @@ class Outbox:
                 f" Give it a transaction of {service!r}, or publish with the App that this one belongs to."
             )
 
-    def add(self, *events: object) -> None:
-        """Publish events in this order per key, all or none.
+    def add(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
+        """Publish events in this order per key, all or none; `at` a time, or later by `delay`.
 
-        Raises EncodeError, and TransactionError once the transaction has ended; nothing was published then.
+        Raises EncodeError, DelayError, and TransactionError once the transaction has ended; nothing was published then.
         """
-        self._statements.publish(events)
+        self._statements.publish(events, at, delay)
 
 
 def _statements(session: object) -> Statements:

@@ -39,7 +39,9 @@ def encode_all(events: Sequence[object]) -> list[Outgoing]:
             if max(map(len, values)) <= MAX_EVENT_BYTES:
                 extra = stamp.extensions() if stamp.extensions is not None else None
                 keyed = zip(values, map(kind.key_of, events), strict=True)
-                return [_new(Outgoing, (topic, name, version, value, key, extra, None, None)) for value, key in keyed]
+                return [
+                    _new(Outgoing, (topic, name, version, value, key, extra, None, None, None)) for value, key in keyed
+                ]
         except Exception:  # noqa: BLE001, S110 - whichever it is, one after the other finds it and names it
             pass
     return [encode(event) for event in events]
@@ -65,9 +67,14 @@ def _writer(kind: EventType) -> Callable[[object, bytes | None], Outgoing]:
         if extra is None and stamp.extensions is not None:
             extra = stamp.extensions()
         # What Outgoing(…) does, without the call of its Python __new__: a third of the time here.
-        return _new(Outgoing, (topic, name, version, value, key_of(event), extra, None, None))
+        return _new(Outgoing, (topic, name, version, value, key_of(event), extra, None, None, None))
 
     return write
+
+
+def put_off(events: list[Outgoing], due: int | None) -> list[Outgoing]:
+    """The same events, due at that time; None is at once."""
+    return events if due is None else [event._replace(due=due) for event in events]
 
 
 def flatten(returned: object) -> Iterator[object]:

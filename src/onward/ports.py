@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from onward.delays import Delay
     from onward.events import Envelope
     from onward.ledger import Position
     from onward.topics import Topic
@@ -59,6 +60,7 @@ class Outgoing(NamedTuple):
     extra: bytes | None = None
     id: bytes | None = None
     source: str | None = None
+    due: int | None = None  # microseconds since the epoch, before which it may not be in the log
 
 
 class Place(NamedTuple):
@@ -176,7 +178,7 @@ class Log(Protocol):
         ...
 
     async def since(self, topic: str, time: datetime) -> list[int]:
-        """Per partition: the first offset published at `time` (aware) or later, or the next one to be given out."""
+        """Per partition: the first offset published (if delayed, due) at `time` (aware) or later, or the next one."""
         ...
 
 
@@ -194,7 +196,7 @@ class Broker(Protocol):
         ...
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        """Append all or none, in this order per key.
+        """Append all or none, in this order per key; what is due later is put off, as durably, to be appended then.
 
         Raises BacklogFullError, and InfrastructureError; after either nothing was published.
         """
@@ -359,8 +361,8 @@ class Transaction(Protocol):
         """Run one statement without a result; where the store can, without waiting. Its error fails the batch."""
         ...
 
-    async def publish(self, *events: object) -> None:
-        """Publish events by this transaction's commit, and not at all if it does not commit."""
+    async def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
+        """Publish events by this transaction's commit, and not at all if it does not commit; `at` a time, or later."""
         ...
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -379,7 +381,7 @@ class SyncTransaction(Protocol):
 
     def submit(self, sql: str, /, **params: object) -> None: ...
 
-    def publish(self, *events: object) -> None: ...
+    def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None: ...
 
     def savepoint(self) -> AbstractContextManager[None]: ...
 

@@ -9,14 +9,18 @@ import pytest
 from onward.brokers.memory import MemoryBroker
 from onward.ports import Broker
 from onward.stores.memory import MemoryStore, memory_database
+from onward.testing import FakeClock
 from onward.testing.contracts import (
     AccountContract,
     DeadLetterContract,
+    DelayBench,
+    DelayContract,
     DeliveryContract,
     GroupContract,
     LogContract,
     LogElsewhereContract,
     OpenBroker,
+    OpenDelays,
     OpenStore,
     Published,
     ReadingContract,
@@ -76,6 +80,20 @@ class TestMemoryBroker(DeliveryContract, GroupContract, LogContract):
     @pytest.fixture
     def open_broker(self) -> OpenBroker:
         return open_memory_broker
+
+
+@asynccontextmanager
+async def open_memory_delays() -> AsyncIterator[DelayBench]:
+    clock = FakeClock()
+    broker = MemoryBroker(now=clock.time)
+    yield DelayBench(broker, broker, clock)
+    await broker.close()
+
+
+class TestMemoryDelays(DelayContract):
+    @pytest.fixture
+    def open_delays(self) -> OpenDelays:
+        return open_memory_delays
 
 
 class TestMemoryStore(

@@ -10,16 +10,21 @@ import pytest
 from onward.brokers.sqlite import SqliteBroker, SqliteConsumer
 from onward.ports import Broker, Group, Log
 from onward.sqlite.database import Database
+from onward.sqlite.delivery import DelayedEvents
 from onward.sqlite.log import FileLog
 from onward.stores.sqlite import SqliteStore
+from onward.testing import FakeClock
 from onward.testing.contracts import (
     AccountContract,
     DeadLetterContract,
+    DelayBench,
+    DelayContract,
     DeliveryContract,
     GroupContract,
     LogContract,
     LogElsewhereContract,
     OpenBroker,
+    OpenDelays,
     OpenStore,
     Published,
     ReadingContract,
@@ -83,6 +88,22 @@ class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
             database = Database.open(database_path)
             broker = SharedBroker(FileLog(database))
             yield broker
+            await broker.close()
+            database.close()
+
+        return open_it
+
+
+class TestSqliteDelays(DelayContract):
+    @pytest.fixture
+    def open_delays(self, database_path: Path) -> OpenDelays:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[DelayBench]:
+            clock = FakeClock()
+            database = Database.open(database_path)
+            log = FileLog(database, now=clock.time)
+            broker = SharedBroker(log)
+            yield DelayBench(broker, DelayedEvents(log), clock)
             await broker.close()
             database.close()
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right, insort
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import count
 from operator import itemgetter
-from time import time_ns
+from time import time
+from typing import NamedTuple
 
 import msgspec
 
 from onward import ids
 from onward.brokers.log_consumer import LogConsumer
+from onward.delays import DELAYED, due_of, marked, micros_of
 from onward.errors import BacklogFullError, RegistrationError, StoreClosedError
 from onward.events import Envelope
 from onward.partitioning import partition_of
@@ -20,8 +22,6 @@ from onward.ports import Capabilities, Group, Outgoing, Record, WireType
 from onward.sqlite.log import deliverable
 from onward.sqlite.times import from_micros, to_micros
 from onward.topics import Topic
-
-_micros_of = itemgetter(6)
 
 
 class MemoryLog:
@@ -62,7 +62,10 @@ class MemoryLog:
 
     async def since(self, topic: str, time: datetime) -> list[int]:
         micros = to_micros(time)
-        return [bisect_left(lane, micros, key=_micros_of) for lane in self.lanes.get(topic, ())]
+        return [
+            next((record[0] for record in lane if (due_of(record[7]) or record[6]) >= micros), len(lane))
+            for lane in self.lanes.get(topic, ())
+        ]
 
     def create(self, topic: Topic) -> Topic:
         if topic.name not in self.declared:
@@ -71,17 +74,28 @@ class MemoryLog:
         return self.declared[topic.name]
 
 
+class MemoryDelayed(NamedTuple):
+    """An event that waits until it is due, and when it was published; both in microseconds since the epoch."""
+
+    due: int
+    outgoing: Outgoing
+    micros: int
+
+
 class MemoryBroker:
-    """`Broker` for one process and one event loop."""
+    """`Broker` for one process and one event loop, and the `Delayed` events that it holds back."""
 
     capabilities = Capabilities(durable=False, shared=False, atomic_publish=True)
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], float] = time) -> None:
+        """`now` gives seconds since the epoch."""
         self.log = MemoryLog()
+        self.delayed: list[MemoryDelayed] = []
         self.appended: list[Callable[[set[str]], None]] = []
         self.owners: dict[tuple[str, str], dict[int, MemoryConsumer]] = {}
         self.members: dict[tuple[str, str], list[MemoryConsumer]] = {}
-        self._bytes: dict[str, int] = {}
+        self._now = now
+        self._bytes: dict[str, int] = {}  # of the log, and of what waits to come there
         self._turn = count()
         self._closed = False
 
@@ -120,20 +134,46 @@ class MemoryBroker:
         return lambda: self._append(events, source, sizes)
 
     def _append(self, events: list[Outgoing], source: str, sizes: dict[str, int]) -> None:
-        micros, turn = time_ns() // 1000, next(self._turn)
+        micros, turn = micros_of(self._now()), next(self._turn)
+        before = self.next_due()
+        grown: set[str] = set()
         for event, new_id in zip(events, ids.uuid7_bytes(len(events)), strict=True):
-            lanes = self.log.lanes[event.topic]
-            lane = lanes[turn % len(lanes) if event.key is None else partition_of(event.key.encode(), len(lanes))]
-            event_id = _text(event.id or new_id)
-            wire = WireType(event.type, event.version)
-            lane.append(
-                (len(lane), wire, event.value, event.key, event_id, event.source or source, micros, event.extra)
-            )
+            named = event._replace(id=event.id or new_id, source=event.source or source)
+            if event.due is None or event.due <= micros:
+                self._append_one(named, micros, turn)
+                grown.add(event.topic)
+            else:
+                held = named._replace(extra=marked(event.extra, event.due))
+                insort(self.delayed, MemoryDelayed(event.due, held, micros), key=itemgetter(0))
         for name, adds in sizes.items():
             self._bytes[name] = self._bytes.get(name, 0) + adds
-        self.wake(sizes)
+        if self.next_due() != before:
+            grown.add(DELAYED)
+        self._tell(grown)
+
+    def _append_one(self, event: Outgoing, micros: int, turn: int) -> None:
+        lanes = self.log.lanes[event.topic]
+        lane = lanes[turn % len(lanes) if event.key is None else partition_of(event.key.encode(), len(lanes))]
+        assert event.id is not None
+        wire = WireType(event.type, event.version)
+        lane.append((len(lane), wire, event.value, event.key, _text(event.id), event.source, micros, event.extra))
+
+    def _tell(self, grown: set[str]) -> None:
+        self.wake(grown)
         for tell in self.appended:
-            tell(set(sizes))
+            tell(grown)
+
+    def next_due(self) -> int | None:
+        return self.delayed[0].due if self.delayed else None
+
+    async def deliver(self) -> int:
+        count = bisect_right(self.delayed, micros_of(self._now()), key=itemgetter(0))
+        due, self.delayed = self.delayed[:count], self.delayed[count:]
+        for each in due:
+            self._append_one(each.outgoing, each.micros, next(self._turn))
+        if due:
+            self._tell({each.outgoing.topic for each in due})
+        return len(due)
 
     async def consume(self, group: Group) -> MemoryConsumer:
         consumer = MemoryConsumer(self, group)

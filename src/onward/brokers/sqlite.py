@@ -18,6 +18,7 @@ from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog, read
 from onward.sqlite.publishing import Publisher
+from onward.sqlite.since import since
 from onward.sqlite.times import from_micros, to_micros
 from onward.telemetry.failpoints import reach
 from onward.topics import Topic
@@ -70,22 +71,11 @@ class SqliteLog:
 
     async def since(self, topic: str, time: datetime) -> list[int]:
         stored, bounds = self._file.names.topic(topic), await self.bounds(topic)
-        micros = to_micros(time)
+        micros, reader = to_micros(time), self._file.database.reader
         return [
-            self._since(lane, micros, *bound)
+            since(reader, lane, micros, *bound)
             for lane, bound in zip(stored.lanes if stored else (), bounds, strict=True)
         ]
-
-    def _since(self, lane: int, micros: int, low: int, high: int) -> int:
-        """Searched for: the records of a lane are in the order of time."""
-        while low < high:
-            middle = (low + high) // 2
-            found = read(self._file.database.reader, lane, middle, 1)
-            if found and found[0][6] < micros:
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
 
 class SqliteBroker:

@@ -73,8 +73,8 @@ def _print(status: Status) -> None:
         )
     click.echo()
     table(
-        ("topic", "partitions", "events kept", "bytes kept"),
-        [(each.topic, each.partitions, each.events, each.bytes) for each in status.topics],
+        ("topic", "partitions", "events kept", "bytes kept", "delayed"),
+        [(each.topic, each.partitions, each.events, each.bytes, each.delayed) for each in status.topics],
     )
 
 

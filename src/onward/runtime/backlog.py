@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.inspection import Inspection
 
 
-def backlog(database: str) -> dict[str, dict[str, int]]:
-    """Events not handled yet, by service and topic; an event counts for each subscription that is owed it.
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for one service, by topic.
 
-    Blocks for some milliseconds: not for an event loop. Raises StoreError.
+    lags:    events not handled yet; one counts for each subscription that is owed it.
+    delayed: events that will come to the topics it reads, when they are due.
     """
+
+    lags: dict[str, int] = field(default_factory=dict)
+    delayed: dict[str, int] = field(default_factory=dict)
+
+
+def backlog(database: str) -> dict[str, Backlog]:
+    """By service. Blocks for some milliseconds: not for an event loop. Raises StoreError."""
     inspection = Inspection.open(database)
     try:
-        found: dict[str, dict[str, int]] = {}
+        delayed = dict(inspection.rows("SELECT name, delayed FROM onward_topic"))
+        found: dict[str, Backlog] = {}
         for each in subscriptions(inspection):
-            topics = found.setdefault(each.service, {})
-            topics[each.topic] = topics.get(each.topic, 0) + sum(account.lag for account in each.accounts)
+            service = found.setdefault(each.service, Backlog())
+            service.lags[each.topic] = service.lags.get(each.topic, 0) + sum(account.lag for account in each.accounts)
+            service.delayed[each.topic] = delayed[each.topic]
         return found
     finally:
         inspection.close()

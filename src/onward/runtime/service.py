@@ -17,8 +17,7 @@ from onward.pipeline.invocation import Bound, Middleware, bind
 from onward.pipeline.plain import PlainRunner
 from onward.pipeline.routing import Routes
 from onward.pipeline.transactional import TransactionalRunner
-from onward.ports import Clock, HandlerEntry, Log, ServiceEntry, SubscriptionEntry
-from onward.runtime.clock import SystemClock
+from onward.ports import HandlerEntry, Log, ServiceEntry, SubscriptionEntry
 from onward.runtime.engine import Engine
 from onward.runtime.resources import Resource, open_resources
 from onward.runtime.subscription import Runner, Subscription
@@ -92,13 +91,11 @@ class Service:
         settings: Settings,
         *,
         open_engine: Callable[[str, Settings], Engine] = Engine.open,
-        clock: Clock | None = None,
         chosen: Start | None = None,
     ) -> None:
         self.plan = plan
         self.settings = settings
         self._open_engine = open_engine
-        self._clock = clock or SystemClock()
         self._chosen = chosen
         self.meter = Meter()
         self.member = ""
@@ -139,10 +136,12 @@ class Service:
                     broker=engine.broker,
                     store=engine.store,
                     runner=runner,
-                    clock=self._clock,
+                    clock=engine.clock,
                 )
             )
         works: list[Callable[[], Any]] = [*(each.run for each in self._subscriptions), self._beat, self._prune]
+        if engine.timers.task is not None:
+            engine.timers.task.add_done_callback(self._ended)
         for work in works:
             task = asyncio.create_task(work())
             task.add_done_callback(self._ended)
@@ -155,7 +154,7 @@ class Service:
             "routes": routes,
             "store": engine.store,
             "log": engine.broker.log,
-            "clock": self._clock,
+            "clock": engine.clock,
             "meter": self.meter,
         }
         if handlers[0].handler.kind is HandlerKind.PLAIN:

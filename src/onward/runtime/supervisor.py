@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from onward.errors import DeclarationError, DeliveryError, InfrastructureError
-from onward.runtime.backlog import backlog
+from onward.runtime.backlog import Backlog, backlog
 from onward.runtime.child import Child
 from onward.runtime.totals import total
 from onward.runtime.worker import CANNOT_START, CLEAN
@@ -52,6 +52,7 @@ class ServiceState:
     rate_per_s: float = 0.0
     counts: dict[str, Any] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)  # by topic
+    delayed: dict[str, int] = field(default_factory=dict)  # by topic
 
 
 class _Stuck(Exception):
@@ -84,7 +85,7 @@ class Supervisor:
         self._hang_s = hang_s
         self._hold_s = hold_s
         self._start = start
-        self._waiting: dict[str, dict[str, int]] = {}  # by service and topic, as the file has it
+        self._waiting: dict[str, Backlog] = {}  # by service, as the file has it
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self, service: str | None = None) -> None:
@@ -121,7 +122,7 @@ class Supervisor:
     def states(self) -> list[ServiceState]:
         """Every service, in the order given. May be called from any thread."""
         names = dict.fromkeys(child.name for child in self.children)
-        return [_state(name, self._of(name), self._waiting.get(name, {})) for name in names]
+        return [_state(name, self._of(name), self._waiting.get(name, Backlog())) for name in names]
 
     def _of(self, service: str | None) -> list[Child]:
         found = [child for child in self.children if service in (None, child.name)]
@@ -133,7 +134,7 @@ class Supervisor:
     async def _look(self) -> None:
         """Keep up with what waits: a service that is stopped or hangs can't tell."""
         while True:
-            waiting: dict[str, dict[str, int]] = {}
+            waiting: dict[str, Backlog] = {}
             for database in {child.database for child in self.children if child.database}:
                 with contextlib.suppress(InfrastructureError):  # its services say what is wrong with the file
                     waiting |= await asyncio.to_thread(backlog, database)
@@ -250,7 +251,7 @@ class Supervisor:
                 logger.warning("the kill of service %s counts as an unclean start: %s", child.name, error)
 
 
-def _state(name: str, children: Sequence[Child], waiting: dict[str, int]) -> ServiceState:
+def _state(name: str, children: Sequence[Child], waiting: Backlog) -> ServiceState:
     now = monotonic()
     reasons = tuple(reason for child in children for reason in child.reasons(now))
     processes = [child.process for child in children]
@@ -268,12 +269,13 @@ def _state(name: str, children: Sequence[Child], waiting: dict[str, int]) -> Ser
         pids=running,
         handled=sum(counts["handled"].values()),
         dead=sum(counts["dead"].values()),
-        lag=sum(waiting.values()),
+        lag=sum(waiting.lags.values()),
         restarts=sum(child.restarts for child in children),
         reasons=reasons,
         rate_per_s=sum(child.rate_per_s for child in children),
         counts=counts,
-        lags=waiting,
+        lags=waiting.lags,
+        delayed=waiting.delayed,
     )
 
 

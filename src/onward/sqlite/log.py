@@ -10,15 +10,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate, islice, repeat
 from operator import itemgetter
-from time import time_ns
+from time import time
 
 import apsw
 
+from onward.delays import DELAYED, micros_of
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
 from onward.ports import DELIVERY_BYTES, Outgoing, Record
 from onward.sqlite.database import Database
+from onward.sqlite.delayed import hold
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.names import Names, StoredTopic
@@ -35,6 +37,7 @@ _SELECT = (
 _INSERT = "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _topic_of = itemgetter(0)
 _value_of = itemgetter(2)
+_due_of = itemgetter(8)
 
 
 class FileLog:
@@ -43,8 +46,10 @@ class FileLog:
     `appended` is called after a commit with the names of the topics that grew. `forget` after a rollback.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, now: Callable[[], float] = time) -> None:
+        """`now` gives seconds since the epoch."""
         self.database = database
+        self.now = now
         self.names = Names(database.writer)
         self.appended: list[Callable[[set[str]], None]] = []
         self._connection = database.writer
@@ -63,19 +68,46 @@ class FileLog:
                 tell(topics)
 
     def append(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        """Append in this order per partition; the caller commits.
+        """Append in this order per partition, and put off what is due later; the caller commits.
 
         Raises BacklogFullError before anything of its topic was written.
         """
         own_source = self.names.source(source)
-        micros = time_ns() // 1000
+        micros = micros_of(self.now())
+        if any(map(_due_of, outgoing)):
+            self._hold([event for event in outgoing if event.due and event.due > micros], own_source, micros)
+            outgoing = [event for event in outgoing if not event.due or event.due <= micros]
         topics = set(map(_topic_of, outgoing))
         for name in sorted(topics):
             events = outgoing if len(topics) == 1 else [event for event in outgoing if event[0] == name]
             self._append_topic(name, events, own_source, micros)
         self._pending.update(topics)
 
-    def _append_topic(self, name: str, events: Sequence[Outgoing], own_source: int, micros: int) -> None:
+    def append_due(self, topic: str, events: Sequence[Outgoing], micros: int) -> None:
+        """Append events that were published at that time, and say so themselves by whom; the caller commits.
+
+        Never refused: the topic had room for them when they were published.
+        """
+        self._append_topic(topic, events, 0, micros, refused_when_full=False)
+        self._pending.add(topic)
+
+    def _hold(self, events: Sequence[Outgoing], own_source: int, micros: int) -> None:
+        for name in dict.fromkeys(event.topic for event in events):
+            later = [event for event in events if event.topic == name]
+            stored = self.names.create_topic(Topic(name))
+            held = fetch(
+                self._connection,
+                "SELECT t.delayed_bytes + sum(l.bytes) FROM onward_topic t JOIN onward_lane l ON l.topic = t.id"
+                " WHERE t.id = ?",
+                (stored.id,),
+            )
+            self._refuse_when_full(stored, held[0][0], sum(len(event.value or b"") for event in later))
+            if hold(self._connection, self.names, later, own_source, micros):
+                self._pending.add(DELAYED)
+
+    def _append_topic(
+        self, name: str, events: Sequence[Outgoing], own_source: int, micros: int, *, refused_when_full: bool = True
+    ) -> None:
         """Column by column, so that what all events have in common is looked up once and most else moves at once."""
         names = self.names
         stored = names.topic(name)
@@ -86,9 +118,10 @@ class FileLog:
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",
             (stored.id,),
         )
-        _, types, versions, values, keys, extras, ids, sources = zip(*events, strict=True)
+        _, types, versions, values, keys, extras, ids, sources, _ = zip(*events, strict=True)
         value_bytes = [0 if value is None else len(value) for value in values]
-        self._refuse_when_full(stored, sum(size for _, size in lanes), sum(value_bytes))
+        if refused_when_full:
+            self._refuse_when_full(stored, sum(size for _, size in lanes), sum(value_bytes))
         next_pos = [pos for pos, _ in lanes]
         adds = [0] * len(lanes)
         places: list[int] = []

@@ -41,12 +41,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One topic: events and bytes of values that are kept."""
+    """One topic: events and bytes of values that are kept, and delayed events that are to come."""
 
     topic: str
     partitions: int
     events: int
     bytes: int
+    delayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def status(inspection: Inspection) -> Status:
                 holders.append(Holder(account.partition, account.lag, pid, name))
             standings.append(_standing(found, holders, *letters.get(found.id, (0, 0))))
         topics = inspection.rows(
-            "SELECT t.name, t.partitions, sum(l.next_offset - l.first_offset), sum(l.bytes) FROM onward_topic t"
-            " JOIN onward_lane l ON l.topic = t.id GROUP BY t.id ORDER BY t.name"
+            "SELECT t.name, t.partitions, sum(l.next_offset - l.first_offset), sum(l.bytes), t.delayed"
+            " FROM onward_topic t JOIN onward_lane l ON l.topic = t.id GROUP BY t.id ORDER BY t.name"
         )
     return Status(str(inspection.path), tuple(standings), tuple(Held(*row) for row in topics))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import urandom
+from time import time
 from typing import NamedTuple
 
 import apsw
@@ -92,7 +93,7 @@ class MemoryStore:
     capabilities = Capabilities(durable=False, shared=False, atomic_publish=True, inline=True)
     identity = ""
 
-    def __init__(self, database: Database, prepare: Prepare, service: str) -> None:
+    def __init__(self, database: Database, prepare: Prepare, service: str, *, now: Callable[[], float] = time) -> None:
         self.subscriptions: list[MemorySubscription] = []
         self.letters: list[StoredLetter] = []
         self.tallies: dict[tuple[int, int, str], Tally] = {}
@@ -100,8 +101,9 @@ class MemoryStore:
         self.settled: list[Callable[[Claim, Position, Settlement], None]] = []
         self._database = database
         self._prepare = prepare
+        self._now = now
         self._service = service
-        self._statements = Statements(database, service)
+        self._statements = Statements(database, service, now)
         self._queries = Queries(database)
         self._staged: list[Callable[[], None]] = []
         self._closed = False
@@ -110,7 +112,7 @@ class MemoryStore:
     async def successor(self) -> MemoryStore:
         """Close this one, as a process that dies does; what another process finds has the same accounts and letters."""
         await self.close()
-        other = MemoryStore(self._database, self._prepare, self._service)
+        other = MemoryStore(self._database, self._prepare, self._service, now=self._now)
         other.subscriptions, other.letters, other.tallies = self.subscriptions, self.letters, self.tallies
         return other
 

@@ -58,7 +58,7 @@ class SqliteStore:
         self._log = log
         self._names = log.names
         self._service = service
-        self._statements = Statements(log.database, service)
+        self._statements = Statements(log.database, service, log.now)
         self._queries = Queries(log.database)
 
     def unit(self) -> SqliteUnit:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
+from datetime import datetime
 from typing import Any
 
 import apsw
 
+from onward.delays import Delay, due_micros
 from onward.errors import StoreError, TransactionError
-from onward.outgoing import encode_all
+from onward.outgoing import encode_all, put_off
 from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
@@ -25,10 +27,11 @@ MAX_VETTED = 10_000
 class Statements:
     """What both faces of the transaction share: running, vetting, savepoints, the events published so far."""
 
-    def __init__(self, database: Database, service: str) -> None:
+    def __init__(self, database: Database, service: str, now: Callable[[], float]) -> None:
         connection = database.writer
         self.path = database.path
         self.service = service
+        self.now = now
         self.connection = connection
         self._changes = connection.changes
         self._execute = connection.cursor().execute  # one for all: a new one each time costs a third of an UPDATE
@@ -71,11 +74,11 @@ class Statements:
             )
         return translate(error, f"Running {sql[:200]!r}")
 
-    def publish(self, events: tuple[object, ...]) -> None:
+    def publish(self, events: tuple[object, ...], at: datetime | None, delay: Delay | None) -> None:
         if not self.open:
             raise ended()
         self.savepoints.refuse_others()
-        self.outputs.extend(encode_all(events))
+        self.outputs.extend(put_off(encode_all(events), due_micros(self.now(), at, delay)))
 
     def enter(self) -> Savepoint:
         if not self.open:
@@ -141,8 +144,8 @@ class SqliteTransaction:
     async def submit(self, sql: str, /, **params: object) -> None:
         self._run(sql, params)
 
-    async def publish(self, *events: object) -> None:
-        self.statements.publish(events)
+    async def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
+        self.statements.publish(events, at, delay)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -164,8 +167,8 @@ class SqliteSyncTransaction:
     def submit(self, sql: str, /, **params: object) -> None:
         self.statements.run(sql, params)
 
-    def publish(self, *events: object) -> None:
-        self.statements.publish(events)
+    def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
+        self.statements.publish(events, at, delay)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -43,9 +43,12 @@ def _one(value: Callable[[State], float]) -> Samples:
     return samples
 
 
-def _lags(state: State) -> Iterator[tuple[tuple[str, ...], float]]:
-    for topic, lag in sorted(state["lags"].items()):
-        yield (topic,), lag
+def _by_topic(gauge: str) -> Samples:
+    def samples(state: State) -> Iterator[tuple[tuple[str, ...], float]]:
+        for topic, count in sorted(state[gauge].items()):
+            yield (topic,), count
+
+    return samples
 
 
 METRICS = (
@@ -89,7 +92,14 @@ METRICS = (
         "gauge",
         ("service", "topic"),
         "Events that wait to be handled, looked at every second.",
-        _lags,
+        _by_topic("lags"),
+    ),
+    Metric(
+        "onward_delayed_events",
+        "gauge",
+        ("service", "topic"),
+        "Delayed events that are to come to a topic that the service reads, looked at every second.",
+        _by_topic("delayed"),
     ),
     Metric(
         "onward_restarts_total",

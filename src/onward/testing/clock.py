@@ -6,17 +6,19 @@ import asyncio
 from heapq import heappop, heappush
 from itertools import count
 
+from onward.delays import micros_of
+
 START_S = 1_700_000_000.0
 _TURNS = 20  # of the event loop, for whoever was woken to go on before the next one is
 
 
 class FakeClock:
-    """`Clock` that stands still until `advance`. For one event loop."""
+    """`Clock` that stands still until `advance`, and counts whole microseconds, so that times add up. For one loop."""
 
     def __init__(self, start_s: float = START_S) -> None:
-        self._now = start_s
+        self._now = micros_of(start_s)
         self._order = count()
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
 
     @property
     def sleepers(self) -> int:
@@ -26,17 +28,18 @@ class FakeClock:
     @property
     def next_at(self) -> float | None:
         """The earliest time that somebody waits for."""
-        return min((at for at, _, woken in self._sleepers if not woken.done()), default=None)
+        waiting = [at for at, _, woken in self._sleepers if not woken.done()]
+        return min(waiting) / 1e6 if waiting else None
 
     def time(self) -> float:
-        return self._now
+        return self._now / 1e6
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
         woken = asyncio.get_running_loop().create_future()
-        heappush(self._sleepers, (self._now + seconds, next(self._order), woken))
+        heappush(self._sleepers, (self._now + max(1, micros_of(seconds)), next(self._order), woken))
         await woken
 
     async def advance(self, seconds: float) -> None:
@@ -46,7 +49,7 @@ class FakeClock:
         """
         if seconds < 0:
             raise ValueError(f"advance({seconds}): time does not go back.")
-        end = self._now + seconds
+        end = self._now + micros_of(seconds)
         while self._sleepers and self._sleepers[0][0] <= end:
             due, _, woken = heappop(self._sleepers)
             if woken.done():

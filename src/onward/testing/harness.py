@@ -18,12 +18,13 @@ from onward.runtime.service import Service, ServicePlan
 from onward.settings import resolve
 from onward.stores.memory import MemoryAccount, MemorySubscription
 from onward.testing.clock import FakeClock
-from onward.testing.observed import Handled, Observer, published
+from onward.testing.observed import Handled, Observer, decoded, published
 from onward.testing.parts import MemoryParts
 
 SOURCE = "harness"
 MOST_NAMED = 10
 CALM_TURNS = 50
+IDLE_TURNS = 20  # for those who have heard of an earlier time to wait for it instead
 
 
 class Harness:
@@ -47,7 +48,7 @@ class Harness:
         self._waits = waits
         self._services: list[Service] = []
         self._changed = asyncio.Event()
-        self._parts = MemoryParts()
+        self._parts = MemoryParts(self.clock)
 
     async def __aenter__(self) -> Harness:
         self._parts.broker.appended.append(lambda _topics: self._changed.set())
@@ -63,9 +64,7 @@ class Harness:
         plan = app.plan if self._waits else _without_waits(app.plan)
         observer = Observer(plan, self._parts.broker.log, self.handled)
         self._parts.store(app.name).settled += [observer.settled, lambda *_: self._changed.set()]
-        service = Service(
-            plan, resolve(app.name, environment={}), open_engine=self._parts.open_engine, clock=self.clock
-        )
+        service = Service(plan, resolve(app.name, environment={}), open_engine=self._parts.open_engine)
         service.failure.add_done_callback(lambda _: self._changed.set())
         await service.start()
         self._services.append(service)
@@ -115,11 +114,12 @@ class Harness:
             await clock.advance(clock.next_at - clock.time())
             await self._calm()
         await clock.advance(max(0.0, end - clock.time()))
+        await self._calm()
 
     async def _calm(self) -> None:
-        """Until everything is settled, or nothing has been committed for some turns of the loop: the rest waits."""
+        """Until nothing has been committed for some turns of the loop: what is not settled then waits for something."""
         quiet = 0
-        while quiet < CALM_TURNS and self._unsettled():
+        while quiet < (CALM_TURNS if self._unsettled() else IDLE_TURNS):
             self._changed.clear()
             await asyncio.sleep(0)
             quiet = 0 if self._changed.is_set() else quiet + 1
@@ -153,6 +153,11 @@ class Harness:
     def published(self) -> list[Any]:
         """The events that the Apps published, by handlers or by `app.publish`, in their order."""
         return published(self._parts.broker.log, [app.name for app in self._apps])
+
+    @property
+    def delayed(self) -> list[Any]:
+        """Events that were published for a later time, by whomever, and wait for it: the next one first."""
+        return [decoded(each.outgoing) for each in self._parts.broker.delayed]
 
     @property
     def dead_letters(self) -> list[DeadLetter]:

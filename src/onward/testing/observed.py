@@ -12,7 +12,7 @@ from onward.pipeline.context import Context
 from onward.pipeline.handlers import Handler
 from onward.pipeline.invocation import Bound
 from onward.pipeline.routing import Routes
-from onward.ports import Claim, Record, Settlement, Unit
+from onward.ports import Claim, Outgoing, Record, Settlement, Unit, WireType
 from onward.runtime.service import ServicePlan
 
 
@@ -59,9 +59,18 @@ def published(log: MemoryLog, services: Sequence[str]) -> list[Any]:
             for record in lane:
                 envelope = log.envelope(topic, partition, record)
                 if envelope.source in services:
-                    kind = registry().get(envelope.type, envelope.version)
-                    found.append((envelope.id, record[2] if kind is None else kind.decode(record[2])))
+                    found.append((envelope.id, _decoded(WireType(envelope.type, envelope.version), record[2])))
     return [event for _, event in sorted(found, key=lambda each: each[0])]  # ids rise with time
+
+
+def decoded(outgoing: Outgoing) -> Any:
+    """The event; raw bytes for a type unknown here."""
+    return _decoded(WireType(outgoing.type, outgoing.version), outgoing.value)
+
+
+def _decoded(wire_type: WireType, value: bytes | None) -> Any:
+    kind = registry().get(*wire_type)
+    return value if kind is None or value is None else kind.decode(value)
 
 
 def _bounds(handlers: Sequence[Handler]) -> list[Bound]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onward.brokers.memory import MemoryBroker
+from onward.ports import Clock
 from onward.runtime.engine import Engine
 from onward.settings import Settings
 from onward.sqlite.database import Database
 from onward.sqlite.neighbours import Neighbours
 from onward.stores.memory import MemoryStore, memory_database
+from onward.timers import Timers
 
 
 class MemoryEngine(Engine):
@@ -26,24 +28,32 @@ class MemoryEngine(Engine):
 class MemoryParts:
     """What the services of one harness share, and each one's own store by its name."""
 
-    broker: MemoryBroker = field(default_factory=MemoryBroker)
+    clock: Clock
+    broker: MemoryBroker = field(init=False)
+    timers: Timers = field(init=False)
     database: Database = field(default_factory=memory_database)
     stores: dict[str, MemoryStore] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.broker = MemoryBroker(now=self.clock.time)
+        self.timers = Timers(self.broker, self.clock)
+        self.broker.appended.append(self.timers.told)
+
     def store(self, service: str) -> MemoryStore:
         if service not in self.stores:
-            self.stores[service] = MemoryStore(self.database, self.broker.prepare, service)
+            self.stores[service] = MemoryStore(self.database, self.broker.prepare, service, now=self.clock.time)
         return self.stores[service]
 
     def open_engine(self, service: str, _settings: Settings) -> MemoryEngine:
         neighbours = Neighbours(self.database, service)
-        return MemoryEngine(self.database, self.broker, self.store(service), neighbours)
+        return MemoryEngine(self.database, self.broker, self.store(service), neighbours, self.clock, self.timers)
 
     async def crash(self) -> None:
         """What is open commits no more, and who opens a store from now on is another process."""
         self.stores = {service: await store.successor() for service, store in self.stores.items()}
 
     async def close(self) -> None:
+        await self.timers.stop()
         await self.broker.close()
         for store in self.stores.values():
             await store.close()

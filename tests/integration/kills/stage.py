@@ -20,15 +20,15 @@ PATIENCE_S = 60.0
 PUBLISHER = """
 import asyncio, sys
 from tests.integration.kills.bank import Paid, direct
-async def main(first, last, acknowledged):
+async def main(first, last, acknowledged, delay):
     with open(acknowledged, "a") as file:
         for n in range(first, last, 20):
             events = [Paid(account=f"account-{each % 7}", n=each) for each in range(n, min(n + 20, last))]
-            await direct.publish(*events)
+            await direct.publish(*events, delay=delay)
             file.write("".join(f"{event.n}\\n" for event in events))
             file.flush()
     await direct.close()
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4]) or None))
 """
 
 
@@ -51,10 +51,10 @@ class Stage:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
         }
 
-    def publish(self, first: int, last: int, failpoint: str = "") -> int:
+    def publish(self, first: int, last: int, failpoint: str = "", *, delay_s: float = 0.0) -> int:
         """Publish in a process of its own; its exit code, negative when it was killed."""
         return subprocess.run(
-            [sys.executable, "-c", PUBLISHER, str(first), str(last), str(self.acknowledged)],
+            [sys.executable, "-c", PUBLISHER, str(first), str(last), str(self.acknowledged), str(delay_s)],
             env=self.environment(failpoint),
             cwd=ROOT,
             timeout=PATIENCE_S,
@@ -84,6 +84,15 @@ class Stage:
                 if process.poll() is None:
                     process.kill()
                     process.wait()
+
+    def make_due(self) -> int:
+        """As if the time of all that waits had come, while nothing runs; how many those are."""
+        connection = apsw.Connection(str(self.database))
+        try:
+            connection.execute("UPDATE onward_delayed SET due = ?", (int(time.time() * 1e6),))
+            return connection.changes()
+        finally:
+            connection.close()
 
     def log(self) -> str:
         return (self.folder / "run.log").read_text(errors="replace")[-6000:]

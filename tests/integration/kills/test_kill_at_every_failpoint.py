@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from onward.sqlite.delayed import MOVED_ROWS
 from tests.integration.kills.stage import ROOT, Stage, assert_exactly_once
 
 EVENTS = 400
@@ -25,12 +26,14 @@ def names() -> list[str]:
 
 
 PUBLISHING = [name for name in names() if name.startswith("publish.")]
-HANDLING = [name for name in names() if not name.startswith("publish.")]
+DELIVERING = [name for name in names() if name.startswith("timers.")]
+HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING]
+FAR_S = 3600.0
 
 
 def test_there_are_failpoints_at_every_step() -> None:
     steps = {name.partition(".")[0] for name in names()}
-    assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain"} <= steps
+    assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain", "timers"} <= steps
 
 
 @pytest.mark.parametrize("name", HANDLING)
@@ -60,6 +63,33 @@ def test_killed_while_publishing_what_was_acknowledged_is_handled_once(name: str
     assert_exactly_once(found, acknowledged)
     in_doubt = {n for _, n in found} - set(acknowledged)
     assert in_doubt in (set(), set(range(len(acknowledged), len(acknowledged) + 20)))
+
+
+@pytest.mark.parametrize("name", DELIVERING)
+def test_killed_while_delivering_each_delayed_event_takes_effect_once_in_order(name: str, tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    events = 2 * MOVED_ROWS + 200
+    assert stage.publish(0, events, delay_s=FAR_S) == 0
+    assert stage.make_due() == events
+    with stage.running("direct", workers=2, failpoint=f"{name}:2"):
+        for handler in EFFECTS["direct"]:
+            assert_exactly_once(stage.wait_for(handler, events), range(events))
+        assert stage.fired() == 1, f"{name} was never reached"
+    assert len(stage.effects("book")) == events
+    assert stage.make_due() == 0
+
+
+@pytest.mark.parametrize("name", PUBLISHING)
+def test_killed_while_delaying_what_was_acknowledged_is_handled_once(name: str, tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert stage.publish(0, EVENTS, failpoint=f"{name}:5", delay_s=FAR_S) == -signal.SIGKILL
+    acknowledged = [int(line) for line in stage.acknowledged.read_text().split()]
+    assert 0 < len(acknowledged) < EVENTS
+    waiting = stage.make_due()
+    assert waiting in (len(acknowledged), len(acknowledged) + 20)
+    with stage.running("direct"):
+        stage.wait_for("confirm", waiting)
+    assert_exactly_once(stage.effects("book"), range(waiting))
 
 
 @pytest.mark.timeout(300)

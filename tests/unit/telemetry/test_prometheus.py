@@ -14,6 +14,7 @@ STATE: dict[str, Any] = {
     "state": "running",
     "restarts": 2,
     "lags": {"orders": 5},
+    "delayed": {"orders": 3},
     "counts": {
         "handled": {"reserve": 7},
         "retries": {"reserve": 3},
@@ -37,6 +38,7 @@ def test_counters_of_a_service_come_with_its_name_and_handler() -> None:
     assert 'onward_published_total{service="inventory"} 4.0' in found
     assert 'onward_restarts_total{service="inventory"} 2.0' in found
     assert 'onward_lag_events{service="inventory",topic="orders"} 5.0' in found
+    assert 'onward_delayed_events{service="inventory",topic="orders"} 3.0' in found
 
 
 def test_the_batch_histogram_is_cumulative() -> None:
@@ -54,7 +56,7 @@ def test_a_service_that_does_not_work_is_not_ready() -> None:
 
 
 def test_a_service_that_has_not_reported_yet_has_empty_metrics() -> None:
-    found = lines({**STATE, "counts": {}, "lags": {}})
+    found = lines({**STATE, "counts": {}, "lags": {}, "delayed": {}})
     assert 'onward_published_total{service="inventory"} 0.0' in found
     assert 'onward_batch_seconds_bucket{le="+Inf",service="inventory"} 0.0' in found
 

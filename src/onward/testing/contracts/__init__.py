@@ -13,6 +13,7 @@ A store in which one transaction at a time writes adds TurnContract.
 
 from onward.testing.contracts.accounts import AccountContract
 from onward.testing.contracts.dead_letters import DeadLetterContract
+from onward.testing.contracts.delays import DelayBench, DelayContract, OpenDelays
 from onward.testing.contracts.delivery import DeliveryContract
 from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
@@ -25,11 +26,14 @@ from onward.testing.contracts.transactions import TransactionContract, TurnContr
 __all__ = [
     "AccountContract",
     "DeadLetterContract",
+    "DelayBench",
+    "DelayContract",
     "DeliveryContract",
     "GroupContract",
     "LogContract",
     "LogElsewhereContract",
     "OpenBroker",
+    "OpenDelays",
     "OpenStore",
     "Published",
     "ReadingContract",
