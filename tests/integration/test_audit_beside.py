@@ -2,12 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 
-import apsw
 import pytest
 
 from onward import App, Context, Event, Retention, Topic, Transaction
@@ -17,6 +15,7 @@ from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.inspection import Inspection
 from onward.sqlite.retention import prune
+from tests.integration.steps import reads_counted
 
 LATER = 4_000_000_000.0  # seconds since the epoch: every event is old by then
 PATIENCE_S = 60.0
@@ -182,36 +181,6 @@ def test_positions_tallies_and_the_ends_of_the_log_are_read_at_one_moment(
 
     monkeypatch.setattr(between, read_later)
     assert audit(database_path).problems == ()
-
-
-@contextmanager
-def reads_counted(every: int) -> Iterator[list[int]]:
-    """For each read transaction on a file by connections made inside: how many steps of SQLite it took."""
-    found: list[int] = []
-    steps: dict[int, int] = {}
-    kept: list[apsw.Connection] = []
-
-    def watch(connection: apsw.Connection) -> None:
-        kept.append(connection)
-
-        def tick() -> bool:
-            if connection.txn_state("main") == apsw.SQLITE_TXN_READ:
-                steps[id(connection)] = steps.get(id(connection), 0) + every
-            return False
-
-        def ended(_event: dict[str, object]) -> None:
-            if not connection.in_transaction:
-                found.append(steps.pop(id(connection), 0))
-
-        connection.set_progress_handler(tick, every, id=watch)
-        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, ended, id=watch)
-
-    apsw.connection_hooks.append(watch)
-    try:
-        yield found
-    finally:
-        apsw.connection_hooks.remove(watch)
-        found += steps.values()
 
 
 def test_no_read_transaction_of_an_audit_outlives_a_bound_that_does_not_grow_with_the_file(
