@@ -1,0 +1,79 @@
+"""An app refuses a wrong declaration where it is written, before anything is opened."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from onward import App, Event, Retention, Topic, Transaction
+from onward.errors import DeclarationError
+
+
+class Placed(Event, type="app.placed", topic="app"):
+    n: int
+
+
+async def take(placed: Placed, tx: Transaction) -> None: ...
+
+
+async def gives_at_once() -> int:
+    return 1
+
+
+async def asks(name: str) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("name", ["", "a b", "shop!", "n" * 101])
+def test_a_services_name_is_letters_digits_and_dashes(name: str) -> None:
+    with pytest.raises(DeclarationError, match="a service's name is 1 to 100 letters, digits, '-' or '_'"):
+        App(name)
+
+
+def test_two_handlers_of_one_name_are_refused() -> None:
+    app = App("shop")
+    app.on(Placed)(take)
+    with pytest.raises(DeclarationError, match=r"can't have another handler called 'take'.* give it name="):
+        app.on(Placed)(take)
+    app.on(Placed, name="take_again")(take)
+    assert [handler.name for handler in app.handlers] == ["take", "take_again"]
+
+
+def test_the_name_that_transactional_handlers_share_is_taken() -> None:
+    with pytest.raises(DeclarationError, match="another handler called 'transactional'"):
+        App("shop").on(Placed, name="transactional")(take)
+
+
+@pytest.mark.parametrize(
+    ("resource", "sentence"),
+    [(gives_at_once, "is not an async generator: write `async def` and `yield` it once"), (asks, "takes parameters")],
+)
+def test_a_resource_is_an_async_generator_without_parameters(resource: Callable[..., Any], sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=sentence):
+        App("shop", resources=[resource])
+
+
+def test_an_invariant_is_a_query_with_a_name_of_its_own() -> None:
+    app = App("shop")
+    with pytest.raises(DeclarationError, match="is a SELECT that returns one row for each violation"):
+        app.invariant("emptied", "DELETE FROM stock")
+    app.invariant("no debts", "select 1 where 0")
+    app.invariant("no debts at all", "WITH t AS (SELECT 1) SELECT * FROM t WHERE 0")
+    with pytest.raises(DeclarationError, match="has an invariant called 'no debts' already"):
+        app.invariant("no debts", "SELECT 1")
+
+
+@pytest.mark.parametrize("partitions", [0, -1, 1025])
+def test_a_topic_has_1_to_1024_partitions(partitions: int) -> None:
+    with pytest.raises(DeclarationError, match="give it 1 to 1024 partitions"):
+        Topic("orders", partitions=partitions)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Retention(age_s=-1), lambda: Retention(bytes=-1), lambda: Retention(backlog_bytes=0)],
+    ids=["age", "bytes", "backlog"],
+)
+def test_retention_keeps_no_less_than_nothing(make: Callable[[], Retention]) -> None:
+    with pytest.raises(DeclarationError, match="can't be negative, and backlog_bytes must be at least 1"):
+        make()
