@@ -79,6 +79,7 @@ class App:
         fatal: Iterable[type[BaseException]] = (),
         concurrency: int = 10,
         alone: bool = False,
+        rate_limit: str | float | None = None,
     ) -> Callable[[Function], Function]:
         """Declare a handler; the function comes back as it was, so that a test can call it.
 
@@ -88,10 +89,12 @@ class App:
         fatal:       exceptions that no retry mends: the event is a dead letter at once.
         concurrency: events at once, over all keys, in one process; for handlers without a transaction.
         alone:       a position of its own, so that its pace and failures don't touch the others'.
+        rate_limit:  calls at most in one process, retries included, evenly spaced: "100/s", "5/min", "20/h", or a
+                     number per second; for handlers without a transaction.
         """
 
         def declare(function: Function) -> Function:
-            options = Options(name, start, retry or Retry(), tuple(fatal), concurrency, alone)
+            options = Options(name, start, retry or Retry(), tuple(fatal), concurrency, alone, rate_limit)
             handler = read_handler(function, events, options)
             if any(handler.name == each.name for each in self.handlers) or handler.name in RESERVED_NAMES:
                 raise DeclarationError(

@@ -35,6 +35,7 @@ class DescribedHandler:
     publishes: tuple[str, ...]
     topics: tuple[str, ...]
     concurrency: int | None
+    calls_per_s: float | None
     max_attempts: int
     alone: bool
     python: str
@@ -104,6 +105,7 @@ def _handler(handler: Handler) -> DescribedHandler:
         publishes=_names(handler.outputs),
         topics=handler.topics,
         concurrency=handler.concurrency if plain else None,
+        calls_per_s=handler.calls_per_s,
         max_attempts=handler.retry.max_attempts,
         alone=handler.alone or plain,
         python=f"{handler.function.__module__}.{handler.function.__qualname__}",

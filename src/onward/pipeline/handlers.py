@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 from onward.errors import DeclarationError
 from onward.events import EventType, event_type
 from onward.pipeline.context import Context
+from onward.pipeline.pace import calls_per_s
 from onward.policy import Retry
 from onward.ports import SyncTransaction, Transaction
 
@@ -66,6 +67,7 @@ class Handler:
     fatal: tuple[type[BaseException], ...]
     concurrency: int
     alone: bool
+    calls_per_s: float | None = None  # at most, in one process; None = as they come
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -86,6 +88,7 @@ class Options:
     fatal: tuple[type[BaseException], ...] = ()
     concurrency: int = DEFAULT_CONCURRENCY
     alone: bool = False
+    rate_limit: str | float | None = None
 
 
 def read_handler(function: Callable[..., Any], events: Sequence[type], options: Options) -> Handler:
@@ -101,6 +104,7 @@ def read_handler(function: Callable[..., Any], events: Sequence[type], options: 
     _check_annotation(where, event_classes, annotated)
     kind = _kind(where, parameters, listed)
     _check_options(where, options, kind)
+    rate = _rate(where, options, kind)
     is_async = inspect.iscoroutinefunction(function)
     _check_transaction(where, function, parameters, is_async)
     return Handler(
@@ -116,6 +120,7 @@ def read_handler(function: Callable[..., Any], events: Sequence[type], options: 
         fatal=tuple(options.fatal),
         concurrency=options.concurrency,
         alone=options.alone,
+        calls_per_s=rate,
     )
 
 
@@ -220,6 +225,21 @@ def _check_options(where: str, options: Options, kind: HandlerKind) -> None:
     for kind_of_error in options.fatal:
         if not (isinstance(kind_of_error, type) and issubclass(kind_of_error, Exception)):
             raise DeclarationError(f"{where}: fatal= lists exception classes, not {kind_of_error!r}.")
+
+
+def _rate(where: str, options: Options, kind: HandlerKind) -> float | None:
+    if options.rate_limit is None:
+        return None
+    if kind is not HandlerKind.PLAIN:
+        raise DeclarationError(
+            f"{where} asks for the transaction, and would hold it open while it waits: rate_limit is for handlers"
+            " without a transaction. Take tx away and save what came back in `async with ctx.transaction()`, or leave"
+            " the limit away."
+        )
+    try:
+        return calls_per_s(options.rate_limit)
+    except ValueError as error:
+        raise DeclarationError(f"{where}: {error}.") from error
 
 
 def _check_transaction(

@@ -17,6 +17,7 @@ from typing import Any
 from onward.errors import DeclarationError
 from onward.pipeline.context import Context
 from onward.pipeline.handlers import Handler, HandlerKind, Slot
+from onward.pipeline.pace import Pace
 from onward.ports import SyncTransaction, Transaction, Unit
 
 CallNext = Callable[[], Awaitable[Any]]
@@ -31,6 +32,7 @@ class Bound:
     call: Callable[[Any, Unit | None, Context | None], Awaitable[Any]]
     direct: Callable[[Any, Transaction], Awaitable[Any]] | None
     wants_context: bool
+    pace: Pace | None = None  # of all its calls in this process, whatever the topic
 
 
 def bind(handler: Handler, resources: Mapping[Any, Any], middleware: Sequence[Middleware]) -> Bound:
@@ -43,6 +45,7 @@ def bind(handler: Handler, resources: Mapping[Any, Any], middleware: Sequence[Mi
         call=call,
         direct=handler.function if direct else None,
         wants_context=bool(middleware) or Slot.CONTEXT in shape,
+        pace=Pace(handler.calls_per_s) if handler.calls_per_s is not None else None,
     )
 
 

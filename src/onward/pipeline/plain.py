@@ -123,6 +123,7 @@ class PlainRunner:
         while not window.stopping:
             await window.idly(self._running.acquire())
             try:
+                await self._in_time(window)
                 failure = await self._attempt(window, record)
             finally:
                 self._running.release()
@@ -137,6 +138,12 @@ class PlainRunner:
             await self._write(window)
             if not window.stopping:
                 await window.idly(self._clock.sleep(failure.after_s))
+
+    async def _in_time(self, window: Window) -> None:
+        """Where calls are limited, wait for the next one's time, in its place: as many wait as may run."""
+        pace = self._bound.pace
+        if pace is not None and (wait_s := pace.wait_s(self._clock.time())) > 0:
+            await window.idly(self._clock.sleep(wait_s))
 
     async def _attempt(self, window: Window, record: Record) -> Failure | None:
         """One call; None when it succeeded and its result is written or waits for the next group."""
@@ -264,6 +271,7 @@ class PlainRunner:
                         return
                 await window.idly(self._running.acquire())
                 try:
+                    await self._in_time(window)
                     await self._revive_one(window, tried_once_more(letters.pop(0)))
                 finally:
                     self._running.release()

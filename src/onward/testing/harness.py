@@ -13,6 +13,7 @@ from typing import Any
 from onward.app import App
 from onward.errors import DeliveryError, TransactionError
 from onward.outgoing import encode
+from onward.pipeline.handlers import Handler
 from onward.ports import Clock, DeadLetter, Outgoing
 from onward.runtime.service import Service, ServicePlan
 from onward.settings import resolve
@@ -32,8 +33,8 @@ class Harness:
 
     apps:  one or more; they share one broker and one database, each with its own accounts.
     clock: what all times come from; by default a `FakeClock` that begins now and stands still until `advance`.
-    waits: keep the waits between retries that handlers declare. By default retries come at once, as often as
-           declared, so that a test waits for nothing.
+    waits: keep the waits that handlers declare, between retries and by `rate_limit`. By default retries come at
+           once, as often as declared, and calls as they can, so that a test waits for nothing.
 
     A new harness begins with nothing stored. While it is open, `app.publish` and `app.transaction` use its broker
     and database too.
@@ -207,5 +208,8 @@ class Harness:
 
 
 def _without_waits(plan: ServicePlan) -> ServicePlan:
-    handlers = [replace(each, retry=replace(each.retry, first_s=0.0, max_s=0.0)) for each in plan.handlers]
-    return replace(plan, handlers=tuple(handlers))
+    return replace(plan, handlers=tuple(map(_unhindered, plan.handlers)))
+
+
+def _unhindered(handler: Handler) -> Handler:
+    return replace(handler, retry=replace(handler.retry, first_s=0.0, max_s=0.0), calls_per_s=None)

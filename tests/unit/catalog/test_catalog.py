@@ -36,7 +36,7 @@ def inventory() -> App:
     async def reserve(order: Ordered, tx: Transaction) -> Reserved:
         raise AssertionError("nothing is called")
 
-    @app.on(Reserved, start="now", concurrency=3)
+    @app.on(Reserved, start="now", concurrency=3, rate_limit="30/min")
     async def tell(reserved: Reserved, ctx: Context) -> None:
         raise AssertionError("nothing is called")
 
@@ -58,6 +58,7 @@ def test_handlers_are_described_with_what_they_take_and_give(described: Descript
         ("catalog.reserved v1",),
     )
     assert (reserve.start, reserve.concurrency, reserve.alone) == ("earliest", None, False)
+    assert (reserve.calls_per_s, tell.calls_per_s) == (None, 0.5)
     assert (tell.kind, tell.start, tell.concurrency, tell.alone) == ("plain", "now", 3, True)
 
 
