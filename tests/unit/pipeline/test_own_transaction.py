@@ -90,6 +90,21 @@ def test_a_second_transaction_in_one_call_is_refused_and_the_first_undone() -> N
     asyncio.run(main())
 
 
+def test_a_transaction_that_can_not_begin_holds_nothing_up() -> None:
+    async def main() -> None:
+        stage = Stage()
+
+        async def greedy(order: Ordered, ctx: Context) -> None:
+            async with stage.database.transaction(), ctx.transaction():
+                pytest.fail("this task is inside a transaction already")
+
+        stage.on(greedy, fatal=(TransactionError,))
+        await stage.handle_plainly(Ordered(customer="ann", n=1))
+        assert stage.letters() == [(0, "greedy", "fatal", 1, "dead")]
+
+    asyncio.run(main())
+
+
 def test_own_transactions_and_group_writes_of_one_partition_take_turns() -> None:
     async def main() -> None:
         async def save(order: Ordered, ctx: Context) -> Billed:

@@ -148,6 +148,23 @@ def test_a_result_that_can_not_be_written_as_json_is_the_handlers_failure() -> N
     asyncio.run(main())
 
 
+def test_a_blocking_function_that_raises_stop_iteration_fails_and_does_not_hold_its_place() -> None:
+    async def main() -> None:
+        def exhausted(order: Ordered) -> None:
+            if order.n == 1:
+                next(iter([]))
+
+        stage = Stage()
+        stage.on(exhausted)
+        await stage.handle_plainly(*orders(("ann", 1), ("bob", 2)))
+        assert stage.letters() == [(0, "exhausted", "attempts_spent", 3, "dead")]
+        assert stage.rows("SELECT error FROM onward_dead_letter") == [
+            ("RuntimeError: the handler raised StopIteration",)
+        ]
+
+    asyncio.run(main())
+
+
 def test_a_handler_that_awaits_something_cancelled_fails_and_does_not_hold_its_place() -> None:
     async def main() -> None:
         async def cancelled(order: Ordered) -> None:

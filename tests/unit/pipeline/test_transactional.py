@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from onward import Event, FatalError, SyncTransaction, Transaction
-from onward.errors import ClaimLostError, StoreError, TransactionError
+from onward.errors import ClaimLostError, DeclarationError, StoreError, TransactionError
 from onward.outgoing import encode
 from onward.pipeline import transactional
 from onward.pipeline.context import Context
@@ -177,6 +177,25 @@ def test_bytes_that_are_no_event_are_kept_and_their_neighbours_take_effect() -> 
     asyncio.run(main())
 
 
+def test_a_record_that_names_no_type_is_a_dead_letter_where_several_are_handled() -> None:
+    async def main() -> None:
+        async def note(noted: Noted, tx: Transaction) -> None:
+            raise AssertionError("nobody knows what it is")
+
+        stage = Stage()
+        stage.on(save)
+        stage.on(note, Noted)
+        runner, claim = await begun(stage, Outgoing(TOPIC, "", 1, b'{"n": 1}', None), *orders(2))
+        assert await stage.drive(runner, claim) == []
+        ((offset, handler, error),) = stage.rows("SELECT offset, handler, error FROM onward_dead_letter")
+        assert (offset, handler) == (0, "")
+        assert "names no event type (header ce_type), and this subscription handles several" in error
+        assert "pipeline.noted, pipeline.ordered" in error
+        assert stage.effects() == [2]
+
+    asyncio.run(main())
+
+
 def test_a_caught_sql_error_without_a_savepoint_fails_the_event() -> None:
     async def main() -> None:
         async def careless(order: Ordered, tx: Transaction) -> None:
@@ -272,6 +291,18 @@ def test_resources_come_by_type_and_by_name() -> None:
         runner, claim = await begun(stage, *orders(1, 2))
         assert await runner.handle(claim, stage.delivery()) is None
         assert stage.effects() == [8, 15]
+
+    asyncio.run(main())
+
+
+def test_a_parameter_that_no_resource_fills_is_told_when_the_service_starts() -> None:
+    async def main() -> None:
+        async def store(order: Ordered, tx: Transaction, rates: Rates) -> None: ...
+
+        stage = Stage(resources={int: 1})
+        stage.on(store)
+        with pytest.raises(DeclarationError, match=r"'store' asks for 'rates' .* which no resource .* \(it has: int\)"):
+            await stage.open()
 
     asyncio.run(main())
 
