@@ -15,10 +15,26 @@ from benchmarks.harness import Benchmark, Side
 from benchmarks.orders import TAKE, expect, fill, logged, passed, service, taken
 
 
+def _look(event: Any, connection: apsw.Connection, outputs: loop.Outputs) -> None:
+    pass
+
+
+def _take(event: Any, connection: apsw.Connection, outputs: loop.Outputs) -> None:
+    connection.execute(TAKE, {"n": event.quantity, "sku": event.sku})
+
+
+def _reserve(event: Any, connection: apsw.Connection, outputs: loop.Outputs) -> None:
+    connection.execute(TAKE, {"n": event.quantity, "sku": event.sku})
+    outputs.append((event.order_id, loop.encode(loop.Reserved(event.order_id))))
+
+
+LOOPS: dict[str, loop.Handle] = {"look": _look, "take": _take, "reserve": _reserve}
+
+
 def _by_loop(handler: str, count: int, folder: Path, *, one_cursor: bool = False) -> dict[str, float]:
     asyncio.run(fill(folder, count))
     connection = loop.connect(folder)
-    reader = loop.Reader(connection, _one_cursor(connection) if one_cursor else getattr(loop, handler))
+    reader = loop.Reader(connection, _one_cursor(connection) if one_cursor else LOOPS[handler])
     done, began = 0, perf_counter()
     while done < count:
         done += reader.step()

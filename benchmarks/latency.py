@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks import loop
+from benchmarks.consume import LOOPS
 from benchmarks.harness import Benchmark
 from benchmarks.orders import environment, expect, fill, order, service, taken
 
@@ -67,7 +68,7 @@ def _loop_publisher(folder: Path) -> Callable[[object], Awaitable[None]]:
 
 def _consume_by_loop(folder: Path) -> None:
     wake, answer = _bound(folder / "wake"), _answering(folder)
-    reader = loop.Reader(loop.connect(folder), loop.take)
+    reader = loop.Reader(loop.connect(folder), LOOPS["take"])
     answer.send(READY)
     while True:
         wake.recv(64)

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from benchmarks.orders import BATCH, TAKE, file_in
+from benchmarks.orders import BATCH, file_in
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
 
@@ -115,16 +115,3 @@ class Reader:
                 execute(_TALLY, (subscription, partition, len(records)))
             done += len(records)
         return done
-
-
-def look(event: Any, connection: apsw.Connection, outputs: Outputs) -> None:
-    pass
-
-
-def take(event: Any, connection: apsw.Connection, outputs: Outputs) -> None:
-    connection.execute(TAKE, {"n": event.quantity, "sku": event.sku})
-
-
-def reserve(event: Any, connection: apsw.Connection, outputs: Outputs) -> None:
-    connection.execute(TAKE, {"n": event.quantity, "sku": event.sku})
-    outputs.append((event.order_id, encode(Reserved(event.order_id))))
