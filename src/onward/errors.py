@@ -103,6 +103,10 @@ class StoreBusyError(StoreError):
     """Another process held the file's write lock longer than the stated wait. Nothing was written."""
 
 
+class StoreConflictError(StoreError):
+    """Another transaction wanted the same rows, and this one was ended. Nothing was written; it is tried again."""
+
+
 class StoreFullError(StoreError):
     """The disk (or the file's size limit) is full. Nothing of this transaction was written."""
 

@@ -82,3 +82,10 @@ def read_inside() -> TransactionError:
         "This task is inside a transaction, and a read beside it would not see what was written there. Use"
         " `tx.execute` of that transaction, or read after its end."
     )
+
+
+def begun_inside() -> TransactionError:
+    return TransactionError(
+        "This task is inside a transaction already: what the other one did could commit without it. Use that"
+        " transaction, or begin the other one when it has ended."
+    )

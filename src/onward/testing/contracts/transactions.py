@@ -60,7 +60,7 @@ class TransactionContract:
                 await unit.tx.publish(Counted(number=1), "no event")
             await unit.tx.publish(Counted(number=2))
             await unit.commit(None, None)
-        assert [record[2] for record in await bench.broker.log.read("one", 0, 0, 10)] == [b'{"number":2}']
+        assert [each.value for each in await bench.inspection.published()] == [b'{"number":2}']
 
     @on_store
     async def test_a_savepoint_undoes_what_happened_inside_and_no_more(self, bench: StoreBench) -> None:

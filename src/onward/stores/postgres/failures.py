@@ -1,0 +1,102 @@
+"""What PostgreSQL's errors mean to a user of onward."""
+
+from __future__ import annotations
+
+import psycopg
+
+from onward.errors import (
+    StoreBusyError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+    TransactionError,
+)
+
+BELOW_US = (
+    StoreBusyError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+)
+"""Failures that no statement is to blame for."""
+
+ENDED_WHILE_IDLE = "25P03"
+
+_UNREACHABLE = (
+    StoreUnreachableError,
+    "the connection to PostgreSQL was lost, or there was none to be had. What was not committed is rolled back; see"
+    " that the server runs and that this machine can reach it",
+)
+_MEANINGS: dict[str, tuple[type[StoreError], str]] = {
+    "40": (
+        StoreConflictError,
+        "another transaction held what this one needed, and PostgreSQL ended one of the two. Nothing was stored; it is"
+        " tried again",
+    ),
+    "55P03": (
+        StoreConflictError,
+        "another transaction held a lock for longer than this one may wait. Nothing was stored; it is tried again",
+    ),
+    "40003": _UNREACHABLE,
+    "08": _UNREACHABLE,
+    "57P": _UNREACHABLE,
+    "28": (
+        StoreUnreachableError,
+        "PostgreSQL does not let this user in. Nothing was stored; check user, password and pg_hba.conf",
+    ),
+    "3D": (
+        StoreUnreachableError,
+        "there is no such database. Nothing was stored; create it, or name another one in ONWARD_STORE",
+    ),
+    "53100": (StoreFullError, "the server's disk is full. Nothing was stored; free some space and try again"),
+    "53": (
+        StoreBusyError,
+        "the server is out of connections or memory. Nothing was stored; raise its limits, or lower pool_size",
+    ),
+    "58": (
+        StoreUnreachableError,
+        "the server failed to read or write its files. Nothing was stored; look at its log before going on",
+    ),
+    "XX": (
+        StoreCorruptError,
+        "the server found its data damaged. onward does not touch it any more; look at its log, and restore a backup",
+    ),
+    "25006": (
+        StoreReadOnlyError,
+        "the server takes no writes: it is a standby, or set to read only. Nothing was stored; connect to the primary,"
+        " such as with target_session_attrs=read-write",
+    ),
+    ENDED_WHILE_IDLE: (
+        TransactionError,
+        "the transaction stood open without a statement for longer than idle_s, and PostgreSQL ended it. Nothing of it"
+        " was stored; keep what waits for something else out of a transaction",
+    ),
+    "2D": (
+        TransactionError,
+        "a statement tried to end the transaction. Nothing of it was stored; onward commits it together with the event",
+    ),
+    "57014": (
+        StoreError,
+        "the statement was stopped, as it took longer than statement_s or somebody cancelled it. Make it cheaper, or"
+        " raise statement_s",
+    ),
+}
+
+
+def translate(error: psycopg.Error, doing: str) -> StoreError:
+    """The `StoreError` that says what `error` means while `doing` ("claiming partitions").
+
+    Raise it `from error`. Its fields are `doing` and PostgreSQL's `sqlstate`.
+    """
+    state = error.sqlstate or ("08000" if isinstance(error, psycopg.OperationalError) else "")
+    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    for length in (5, 3, 2):
+        if state[:length] in _MEANINGS:
+            kind, sentence = _MEANINGS[state[:length]]
+            return kind(f"{doing}: {sentence} ({said}).", doing=doing, sqlstate=state)
+    return StoreError(f"{doing}: PostgreSQL refused ({said}).", doing=doing, sqlstate=state)

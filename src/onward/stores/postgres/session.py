@@ -1,0 +1,166 @@
+"""One connection to PostgreSQL: transactions on it, and nothing that outlives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.pq import ConnStatus, TransactionStatus
+
+from onward.errors import StoreError, StoreUnreachableError, TransactionError
+from onward.stores.postgres.address import Address
+from onward.stores.postgres.failures import translate
+from onward.stores.result import StatementResult
+
+Arguments = Sequence[Any]
+
+
+class Command(NamedTuple):
+    """A statement to run once for each of `rows`, without reading what it gives.
+
+    `otherwise` is raised where it does not change exactly one row; it then has one row of arguments.
+    """
+
+    sql: str
+    rows: Sequence[Arguments] = ((),)
+    otherwise: Exception | None = None
+
+
+class Session:
+    """A connection between transactions, or inside one. Used by one task at a time.
+
+    Nothing is prepared and nothing set for longer than a transaction, so that a pooler may give each transaction
+    another connection of its own.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection, address: Address) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        limits = (
+            ("idle_in_transaction_session_timeout", address.idle_s),
+            ("lock_timeout", address.lock_s),
+            ("statement_timeout", address.statement_s),
+        )
+        self._limits = "".join(f"; SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits)
+
+    @classmethod
+    async def open(cls, address: Address) -> Session:
+        """Raises the StoreError that says why there is no connection."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                address.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.AsyncRawCursor
+            )
+        except psycopg.Error as error:
+            raise translate(error, f"Connecting to {address}") from error
+        if connection.pgconn.parameter_status(b"standard_conforming_strings") == b"off":
+            connection.pgconn.finish()
+            raise StoreError(
+                f"{address} has standard_conforming_strings off, and onward would read statements otherwise than the"
+                " server. Nothing was run; set it on, as it is by default."
+            )
+        return cls(connection, address)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction can begin on it."""
+        pgconn = self._connection.pgconn
+        return pgconn.status == ConnStatus.OK and pgconn.transaction_status == TransactionStatus.IDLE
+
+    @property
+    def lost(self) -> bool:
+        return self._connection.pgconn.status != ConnStatus.OK
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.pgconn.transaction_status == TransactionStatus.INTRANS
+
+    async def begin(self, *, read_only: bool = False) -> None:
+        """Raises StoreUnreachableError when the connection turns out to have ended."""
+        mode = "READ ONLY" if read_only else "READ WRITE"
+        await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._limits}", "Beginning a transaction")
+
+    async def script(self, sql: str, doing: str) -> None:
+        """Statements without parameters, any number of them."""
+        try:
+            await self._cursor.execute(sql)
+        except psycopg.Error as error:
+            raise translate(error, doing) from error
+
+    async def run(self, sql: str, args: Arguments, doing: str) -> StatementResult:
+        """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for."""
+        cursor = self._cursor
+        try:
+            await cursor.execute(sql, args)
+            rows = await cursor.fetchall() if cursor.description is not None else []
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise _failure(error, doing) from error
+        queried = (cursor.statusmessage or "").startswith("SELECT")
+        return StatementResult(rows, 0 if queried else cursor.rowcount)
+
+    async def send(self, commands: Sequence[Command], doing: str) -> None:
+        """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
+        checked: list[tuple[psycopg.AsyncCursor[Any], Exception]] = []
+        failure: Exception | None = None
+        try:
+            async with self._connection.pipeline():
+                try:
+                    for command in commands:
+                        cursor = self._connection.cursor()
+                        if command.otherwise is None:
+                            await cursor.executemany(command.sql, command.rows)
+                        else:
+                            checked.append((cursor, command.otherwise))
+                            await cursor.execute(command.sql, command.rows[0])
+                except (psycopg.Error, UnicodeEncodeError) as error:
+                    failure = error  # the block's end still reads what the server answers to the others
+        except psycopg.Error as error:
+            failure = failure or error
+        for cursor, otherwise in checked:
+            if cursor.rowcount not in (-1, 1):  # -1: it was not run, as one before it failed
+                raise otherwise from failure
+        if failure is not None:
+            raise _failure(failure, doing) from failure
+
+    async def commit(self) -> None:
+        """Raises StoreUnreachableError when it isn't known whether it holds, any other StoreError when it does not."""
+        if not self.in_transaction:
+            raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
+        try:
+            await self._cursor.execute("COMMIT")
+        except psycopg.Error as error:
+            if self.lost:
+                raise StoreUnreachableError(
+                    f"The connection to PostgreSQL was lost during COMMIT ({error}): whether it holds is known only"
+                    " when the account is read again, which happens next."
+                ) from error
+            raise translate(error, "Committing") from error
+
+    async def rollback(self) -> None:
+        """End what is open. A connection that can't do that is dropped, which does it too. Never raises StoreError."""
+        status = self._connection.pgconn.transaction_status
+        if status == TransactionStatus.IDLE:
+            return
+        if status not in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            self.drop()  # something was cut short in it
+            return
+        try:
+            await self._cursor.execute("ROLLBACK")
+        except psycopg.Error:
+            self.drop()
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Close the connection, whatever goes on in it. Safe to repeat."""
+        self._connection.pgconn.finish()
+
+
+def _failure(error: Exception, doing: str) -> Exception:
+    """Errors that the server never heard of are those of arguments."""
+    if not isinstance(error, psycopg.Error) or (
+        error.sqlstate is None and not isinstance(error, psycopg.OperationalError)
+    ):
+        return TypeError(str(error).strip())
+    return translate(error, doing)
