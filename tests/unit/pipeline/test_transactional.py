@@ -1,12 +1,13 @@
 """Handlers that commit with their event: a batch together, and carefully where something failed."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
-from onward import Event, FatalError, SyncTransaction, Transaction
+from onward import Event, FatalError, SyncTransaction, Transaction, upcast
 from onward.errors import ClaimLostError, DeclarationError, StoreError, TransactionError
+from onward.events import isolated_registry
 from onward.outgoing import encode
 from onward.pipeline import transactional
 from onward.pipeline.context import Context
@@ -192,6 +193,32 @@ def test_a_record_that_names_no_type_is_a_dead_letter_where_several_are_handled(
         assert "names no event type (header ce_type), and this subscription handles several" in error
         assert "pipeline.noted, pipeline.ordered" in error
         assert stage.effects() == [2]
+
+    asyncio.run(main())
+
+
+class Weighed(Event, type="pipeline.weighed", topic=TOPIC, version=2):
+    n: int
+
+
+def test_an_upcaster_that_fails_is_named_by_the_dead_letter() -> None:
+    async def main() -> None:
+        async def weigh(weighed: Weighed, tx: Transaction) -> None: ...
+
+        stage = Stage()
+        with isolated_registry():
+
+            @upcast(Weighed, from_version=1)
+            def weigh_in_grams(old: dict[str, Any]) -> dict[str, Any]:
+                raise LookupError("no scales")
+
+            stage.on(weigh, Weighed)
+            runner, claim = await begun(stage, Outgoing(TOPIC, "pipeline.weighed", 1, b'{"n": 1}', None))
+            await stage.drive(runner, claim)
+        ((cause, error),) = stage.rows("SELECT cause, error FROM onward_dead_letter")
+        assert cause == "decode"
+        assert error.startswith("DecodeError: A pipeline.weighed version 1 could not be read as version 2: ")
+        assert "weigh_in_grams failed with LookupError('no scales')" in error
 
     asyncio.run(main())
 
