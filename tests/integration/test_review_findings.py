@@ -10,6 +10,8 @@ from onward import App, Context, Event, Retry, Transaction
 from onward.errors import StoreClosedError, StoreFullError, StoreUnreachableError, TransactionError
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.ports import Outgoing
+from onward.runtime import subscription
+from onward.runtime.service import Service
 from onward.sqlite.failures import translate
 from tests.integration.services import running
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, until
@@ -250,6 +252,67 @@ def test_a_suspect_event_is_not_buried_for_failures_below_it(plain: bool, app: A
             await until(lambda: effects(service) == [0] or letters(service) != [])
             assert effects(service) == [0]
             assert rows(service, "SELECT * FROM onward_attempt") == []
+
+    asyncio.run(run())
+
+
+def test_a_partition_goes_to_a_new_member_though_a_handler_never_returns(
+    app: App, database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription, "SETTLE_S", 0.1)
+    begun: list[App] = []
+    handled: list[App] = []
+    other = App("station", store=f"sqlite:///{database_path}", schema=SCHEMA)
+
+    def declare(where: App) -> None:
+        @where.on(Seen)
+        async def notify(seen: Seen) -> None:
+            begun.append(where)
+            if begun[0] is where:
+                await asyncio.Event().wait()
+            handled.append(where)
+
+    declare(app)
+    declare(other)
+
+    async def run() -> None:
+        first = Service(app.plan, app.settings)
+        await first.start()
+        await other.publish(*[Seen(sensor=f"s{n}", n=n) for n in range(100)])
+        await until(lambda: len(begun) == 10)
+        async with running(other):
+            await until(lambda: other in handled)
+            await first.stop(0.05)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_a_drain_cuts_short_is_no_unclean_start(plain: bool, app: App) -> None:
+    begun = asyncio.Event()
+
+    async def notify(seen: Seen) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def store(seen: Seen, tx: Transaction) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    app.on(Seen)(notify if plain else store)
+
+    async def run() -> None:
+        service = Service(app.plan, app.settings)
+        await service.start()
+        await app.publish(*events(1))
+        await begun.wait()
+        drained = await service.stop(0.05)
+        assert not drained.finished
+        await app.read("SELECT 1")
+        assert app._engine is not None
+        unclean = app._engine.database.read("SELECT max(unclean), count(token) FROM onward_account")
+        await app.close()
+        assert unclean == [(0, 0)]
 
     asyncio.run(run())
 

@@ -235,15 +235,16 @@ class PlainRunner:
         self._meter.published(len(results.outputs))
         reach("plain.written")
 
-    async def settle(self, partition: int) -> None:
+    async def settle(self, partition: int, within_s: float | None) -> None:
         window = self._windows.get(partition)
         if window is None:
             return
         try:
-            await window.stop()
+            ended = await window.stop(within_s)
             if window.error is not None:
                 raise window.error
-            await self._write(window)
+            if ended:
+                await self._write(window)
         finally:
             self.forget(partition)
 

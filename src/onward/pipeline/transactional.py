@@ -82,7 +82,7 @@ class TransactionalRunner:
     def attach(self, claim: Claim) -> None:
         """Nothing is kept per partition."""
 
-    async def settle(self, partition: int) -> None:
+    async def settle(self, partition: int, within_s: float | None) -> None:
         """Nothing is in flight between deliveries."""
 
     def forget(self, partition: int) -> None:

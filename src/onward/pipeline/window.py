@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
@@ -10,6 +12,10 @@ from dataclasses import dataclass, field
 from onward.pipeline.failures import Failure
 from onward.pipeline.suspects import survived
 from onward.ports import Claim, Outgoing, Record, Settlement
+
+logger = logging.getLogger("onward.handlers")
+
+ENDING_S = 1.0  # what cancelled handlers may take to tidy up
 
 
 @dataclass(slots=True)
@@ -85,13 +91,32 @@ class Window:
         finally:
             self._idle.discard(task)
 
-    async def stop(self) -> None:
-        """Begin nothing more, and wait for what is under way. What has not begun is dropped."""
+    async def stop(self, within_s: float | None) -> bool:
+        """Begin nothing more, and wait for what is under way; what takes longer is cancelled. Whether all has ended.
+
+        What has not begun is dropped. A task that does not heed its cancellation is left behind.
+        """
         self.stopping = True
         for task in self._idle:
             task.cancel()
-        while self.tasks:
-            await asyncio.wait(list(self.tasks))
+        if not await self._all_ended(within_s):
+            logger.warning(
+                "topic %s, partition %d: handlers took longer than %g s to end; they are cancelled, and their events"
+                " are handled again by the partition's next owner",
+                self.claim.topic,
+                self.claim.partition,
+                within_s,
+            )
+            self.drop()
+            return await self._all_ended(ENDING_S)
+        return True
+
+    async def _all_ended(self, within_s: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.tasks:
+                    await asyncio.wait(list(self.tasks))
+        return not self.tasks
 
     def drop(self) -> None:
         """End everything here without a result."""

@@ -20,6 +20,8 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0  # a session that lasted so long was no repetition of the last trouble
 REVIVE_EVERY_S = 2.0
+LEAVE_S = 2.0  # what giving back may take when the process is about to end
+SETTLE_S = 25.0  # what handlers in flight may take when their partition goes to another member
 WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things, its stop among them
 
 
@@ -39,8 +41,11 @@ class Runner(Protocol):
         """None when it was taken; else the seconds to wait before what is left is delivered again."""
         ...
 
-    async def settle(self, partition: int) -> None:
-        """Finish what is in flight on a partition and write it down; what has not begun is dropped."""
+    async def settle(self, partition: int, within_s: float | None) -> None:
+        """Finish what is in flight on a partition and write it down; what has not begun is dropped.
+
+        What takes longer is cancelled, and its events stay unhandled.
+        """
         ...
 
     def forget(self, partition: int) -> None:
@@ -99,7 +104,17 @@ class Subscription:
         self._stopping = True
 
     async def run(self) -> None:
-        """Work until `stop`. Broken infrastructure and lost claims are retried; anything else ends the loop."""
+        """Work until `stop`. Broken infrastructure and lost claims are retried; anything else ends the loop.
+
+        Cancelled, as at the end of a drain, it gives back what it holds: that was no fault of the events in hand.
+        """
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            await self._leave()
+            raise
+
+    async def _work(self) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
             began = monotonic()
@@ -142,6 +157,9 @@ class Subscription:
             healthy = True
         except (ClaimLostError, InfrastructureError, BacklogFullError):
             await self._excuse()
+            raise
+        except asyncio.CancelledError:
+            await self._leave()
             raise
         finally:
             for waiting in self._resumes:
@@ -208,7 +226,8 @@ class Subscription:
 
     async def _revoked(self, partitions: Sequence[int]) -> None:
         # All at once: one after the other, those that wait their turn would go on beginning new events meanwhile.
-        settling = [self._runner.settle(partition) for partition in partitions if partition in self.claims]
+        within_s = None if self._stopping else SETTLE_S  # a drain has a limit of its own
+        settling = [self._runner.settle(partition, within_s) for partition in partitions if partition in self.claims]
         for error in await asyncio.gather(*settling, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
@@ -219,6 +238,8 @@ class Subscription:
     async def _excuse(self) -> None:
         """What failed below us is no process's end, and no proof of anything: the starts before ours stay counted."""
         held = list(self.claims.values())
+        if not held:
+            return
         self._drop()
         try:
             for claim in held:
@@ -227,6 +248,12 @@ class Subscription:
             await self._store.release(held, excused=True)
         except (InfrastructureError, OSError) as error:
             logger.warning("claims of %s on %s were not given back: %s", self.group, self.topic, error)
+
+    async def _leave(self) -> None:
+        """Give back what is held, if that can be done before the process ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._excuse()
 
     def _drop(self) -> None:
         """What memory says may be wrong: claims are taken anew, and the unclean start stays counted."""

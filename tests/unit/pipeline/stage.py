@@ -132,7 +132,7 @@ class Stage:
         """These events handled by a plain handler, and the partition given back."""
         runner, claim = await self.begin_plainly(*events)
         await until(lambda: claim.position.next == len(events))
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     async def claim(self) -> Claim:
         (claim,) = await self.store.claim(self.subscription, TOPIC, [0], "tester")

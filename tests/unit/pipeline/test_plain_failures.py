@@ -40,7 +40,7 @@ def test_settling_does_not_wait_for_a_back_off() -> None:
         runner, _ = await stage.begin_plainly(*orders(("ann", 1)))
         await until(lambda: stage.clock.slept == [1.0])
         async with asyncio.timeout(5):
-            await runner.settle(0)
+            await runner.settle(0, None)
         assert (await stage.claim()).attempts[0, "refuse"].attempts == 1
 
     asyncio.run(main())
@@ -67,7 +67,7 @@ def test_a_retried_event_holds_its_key_and_no_other() -> None:
         assert stage.clock.slept == [1.0, 2.0]
         assert claim.attempts == {}
         assert stage.rows("SELECT * FROM onward_attempt") == []
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())
 
@@ -91,7 +91,7 @@ def test_attempts_are_counted_on_by_the_next_owner_up_to_a_dead_letter() -> None
         runner.attach(other)
         assert await runner.handle(other, stage.delivery()) is None
         await until(lambda: other.position.next == 2)
-        await runner.settle(0)
+        await runner.settle(0, None)
         assert seen == [1, 2, 3, 1, 2, 3]
         assert stage.letters() == [
             (0, "refuse", "attempts_spent", 3, "dead"),
@@ -127,7 +127,7 @@ def test_bytes_that_are_no_event_are_kept_and_the_next_event_is_handled() -> Non
         await stage.publish(broken, *orders(("ann", 2)))
         assert await runner.handle(claim, stage.delivery()) is None
         await until(lambda: claim.position.next == 2)
-        await runner.settle(0)
+        await runner.settle(0, None)
         assert stage.rows("SELECT handler, cause, value FROM onward_dead_letter") == [("", "decode", b'{"customer": 7')]
         assert stage.bills() == [2]
 
@@ -250,7 +250,7 @@ def test_an_event_that_ends_its_process_each_time_ends_as_a_dead_letter_alone() 
                 deaths += 1
                 claim = await stage.claim()
                 runner.attach(claim)
-        await runner.settle(0)
+        await runner.settle(0, None)
         assert stage.letters() == [(5, "", "process_died", 3, "dead")]
         assert stage.tally() == [("", 0, 1, 0), ("deadly", 9, 0, 0)]
         assert deaths == 3
@@ -275,7 +275,7 @@ def test_a_neighbours_commit_does_not_clear_a_running_event_of_suspicion() -> No
         gate.set()
         await until(lambda: claim.position.next == 3)
         assert stage.account() == (3, 0, 0)
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())
 
@@ -313,7 +313,7 @@ def test_a_dead_letter_that_succeeds_on_retry_is_recovered_with_its_outputs() ->
         assert stage.effects() == stage.bills() == [1]
         assert stage.tally() == [("flaky", 1, 0, 0)]
         assert stage.account()[0] == 1
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())
 
@@ -344,7 +344,7 @@ def test_deliveries_go_on_while_a_dead_letter_runs_again() -> None:
         gate.set()
         await until(lambda: stage.letters()[0][3:] == (2, "recovered"))
         assert sorted(stage.bills()) == [1, 2]
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())
 
@@ -365,7 +365,7 @@ def test_letters_whose_turn_has_not_come_when_the_partition_goes_are_still_asked
         await ask_again(stage)
         await runner.revive(claim)
         await until(lambda: stage.letters()[0][4] == "dead")
-        settling = asyncio.create_task(runner.settle(0))
+        settling = asyncio.create_task(runner.settle(0, None))
         await asyncio.sleep(0)
         gate.set()
         await settling
@@ -393,7 +393,7 @@ def test_a_dead_letter_that_fails_again_says_of_what_it_failed_last(fatal: tuple
         assert (cause, attempts, error) == ("fatal" if fatal else "attempts_spent", 2, "KeyError: 'second'")
         assert "second" in detail
         assert fingerprint != first
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())
 
@@ -417,6 +417,6 @@ def test_a_dead_letter_that_is_discarded_while_it_runs_again_takes_no_effect() -
         assert [letter[4] for letter in stage.letters()] == ["discarded"]
         assert stage.bills() == []
         assert stage.rows("SELECT handler, succeeded, dead, discarded FROM onward_tally") == [("flaky", 0, 0, 1)]
-        await runner.settle(0)
+        await runner.settle(0, None)
 
     asyncio.run(main())

@@ -141,7 +141,7 @@ def test_a_plain_handlers_own_transaction_fails_that_event_alone() -> None:
         await prepared(stage, STRICT, 6)
         assert await runner.handle(claim, stage.delivery()) is None
         await until(lambda: claim.position.next == 6)
-        await runner.settle(0)
+        await runner.settle(0, None)
         assert stage.rows("SELECT count(*) FROM strict") == [(6,)]
         assert stage.letters() == [(3, "add_own", "fatal", 1, "dead")]
 
