@@ -45,7 +45,10 @@ def live(path: Path, disk: RecordedDisk, *, is_careless: bool = False) -> None:
         if is_careless:
             database.writer.pragma("synchronous", "NORMAL")
         with database.transaction_sync() as writer:
-            writer.execute("INSERT INTO onward_topic VALUES (1, 'orders', 1, 0, 0, 0, 0)")
+            writer.execute(
+                "INSERT INTO onward_topic (id, name, partitions, keep_age_s, keep_bytes, backlog_bytes, created_at)"
+                " VALUES (1, 'orders', 1, 0, 0, 0, 0)"
+            )
         asyncio.run(fill(database, disk))
 
 
