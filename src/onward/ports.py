@@ -40,6 +40,7 @@ class Capabilities:
     atomic_publish: bool  # a store transaction's events appear in the log by its commit, without a relay
     ordered: bool = True  # one partition has one order
     inline: bool = False  # a transaction's verbs never give up the event loop
+    savepoints_are_cheap: bool = True  # one around each event of a batch costs little
 
 
 class WireType(NamedTuple):
@@ -207,9 +208,6 @@ class Broker(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-# ------------------------------------------------------------------------------------------------- store
 
 
 class HandlerEntry(NamedTuple):

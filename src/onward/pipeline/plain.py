@@ -12,8 +12,9 @@ from collections import deque
 from random import random
 from typing import Any
 
-from onward.errors import MessageError
+from onward.errors import MessageError, StoreConflictError
 from onward.outgoing import encode, flatten
+from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
@@ -120,13 +121,20 @@ class PlainRunner:
 
     async def _work(self, window: Window, record: Record) -> None:
         """Run the handler until it succeeded or is given up. Between two attempts it takes up no place."""
+        conflicts = Conflicts(self._clock)
         while not window.stopping:
             await window.idly(self._running.acquire())
             try:
                 await self._in_time(window)
                 failure = await self._attempt(window, record)
-            finally:
+            except StoreConflictError as conflict:
                 self._running.release()
+                await window.idly(conflicts.stand_back(conflict))
+                continue
+            except BaseException:
+                self._running.release()
+                raise
+            self._running.release()
             if failure is None:
                 return
             window.results.failures.append(failure)
@@ -227,13 +235,23 @@ class PlainRunner:
             results, window.results = window.results, Results()
             if not (results.finished or results.failures):
                 return
-            async with self._store.unit() as unit:
-                reach("plain.writing")
-                await unit.commit(window.claim, window.settlement(results))
+            await self._store_group(window, results)
             window.done(results.finished)
         self._meter.handled(results.succeeded)
         self._meter.published(len(results.outputs))
         reach("plain.written")
+
+    async def _store_group(self, window: Window, results: Results) -> None:
+        conflicts = Conflicts(self._clock)
+        while True:
+            try:
+                async with self._store.unit() as unit:
+                    reach("plain.writing")
+                    await unit.commit(window.claim, window.settlement(results))
+            except StoreConflictError as conflict:
+                await conflicts.stand_back(conflict)
+            else:
+                return
 
     async def settle(self, partition: int, within_s: float | None) -> None:
         window = self._windows.get(partition)

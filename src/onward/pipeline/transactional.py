@@ -2,7 +2,8 @@
 
 A batch first runs *together*: one transaction, nothing between the handlers. Only if something fails is it rolled
 back and run *carefully*, with a savepoint around every event and handler, so that exactly the failing one stands
-alone. So the common case pays nothing for the rare one.
+alone; where savepoints are dear, halves of it run together until the failing event is the only one left to run
+carefully. So the common case pays nothing for the rare one.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from random import random
 from time import perf_counter
 from typing import Any
 
-from onward.errors import BatchFailed, MessageError, TransactionError
+from onward.errors import BatchFailed, MessageError, StoreConflictError, TransactionError
 from onward.events import Envelope
-from onward.outgoing import encode, flatten
 from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain
+from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
+from onward.pipeline.halves import Halves
 from onward.pipeline.invocation import Bound, is_cancelled
-from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
+from onward.pipeline.returned import publish_returned
 from onward.pipeline.routing import Route, Routes
-from onward.pipeline.suspects import is_suspect, mark_or_bury, survived
+from onward.pipeline.suspects import is_suspect, mark_or_bury, survived, take_back_mark
 from onward.pipeline.suspensions import Suspensions
+from onward.pipeline.transactional_revival import TransactionalRevival
 from onward.policy import Retry
-from onward.ports import Claim, Clock, Delivery, Log, Record, Retried, Settlement, Store, Transaction, Unit, WireType
+from onward.ports import Claim, Clock, Delivery, Log, Record, Settlement, Store, Transaction, Unit
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
@@ -48,6 +51,8 @@ class TransactionalRunner:
         self._log = log
         self._clock = clock
         self._meter = meter
+        self._revival = TransactionalRevival(service, routes, store, meter)
+        self._savepoints_are_cheap = store.capabilities.savepoints_are_cheap
         self._suspensions = Suspensions(warns=store.capabilities.inline)
 
     async def handle(self, claim: Claim, delivery: Delivery) -> float | None:
@@ -57,27 +62,55 @@ class TransactionalRunner:
         ClaimLostError and InfrastructureError, after which nothing uncommitted is kept.
         """
         records = delivery.records
+        halves, conflicts = Halves(), Conflicts(self._clock)
         while records:
-            if is_suspect(claim):
-                done, wait_s = await self._alone(claim, records[0])
-            elif claim.attempts or any(joined > claim.position.next for joined in claim.joined.values()):
-                done, wait_s = await self._carefully(claim, records)
-            else:
-                started = perf_counter()
-                try:
-                    done, wait_s = await self._together(claim, records), None
-                except NOBODYS_ATTEMPT:
-                    raise
-                except (Exception, asyncio.CancelledError):
-                    if is_cancelled():
-                        raise
-                    self._meter.rerun()
-                    done, wait_s = await self._carefully(claim, records)
-                self._meter.batch(done, perf_counter() - started)
+            try:
+                done, wait_s = await self._go_on(claim, records, halves)
+            except StoreConflictError as conflict:
+                await take_back_mark(self._store, claim)
+                await conflicts.stand_back(conflict)
+                continue
+            conflicts.over()
             if wait_s is not None:
                 return wait_s
             records = records[done:]
         return None
+
+    async def _go_on(self, claim: Claim, records: list[Record], halves: Halves) -> tuple[int, float | None]:
+        """Run the next of these records; how many are done with, and the seconds to wait before what follows."""
+        if is_suspect(claim):
+            return await self._alone(claim, records[0])
+        started = perf_counter()
+        done, wait_s = 0, None
+        count = halves.together(self._untried(claim, records))
+        if count:
+            try:
+                done = await self._together(claim, records[:count])
+            except NOBODYS_ATTEMPT as error:
+                if isinstance(error, StoreConflictError):
+                    halves.failed(count)  # fewer of them hold fewer locks, for a shorter time
+                raise
+            except (Exception, asyncio.CancelledError):
+                if is_cancelled():
+                    raise
+                self._meter.rerun()
+                if not self._savepoints_are_cheap:
+                    halves.failed(count)
+                    return 0, None
+        if not done:
+            done, wait_s = await self._carefully(claim, records if self._savepoints_are_cheap else records[:1])
+        halves.done(done)
+        self._meter.batch(done, perf_counter() - started)
+        return done, wait_s
+
+    def _untried(self, claim: Claim, records: list[Record]) -> int:
+        """How many at the front can be run without a look at attempts on record."""
+        if not claim.attempts:
+            return len(records)
+        if self._savepoints_are_cheap:
+            return 0
+        tried = {offset for offset, _ in claim.attempts}
+        return next((index for index, record in enumerate(records) if record[0] in tried), len(records))
 
     def attach(self, claim: Claim) -> None:
         """Nothing is kept per partition."""
@@ -93,55 +126,7 @@ class TransactionalRunner:
 
     async def revive(self, claim: Claim) -> bool:
         """Run dead letters again, each in a transaction of its own, for HOLD_S; whether there were any."""
-        deadline = perf_counter() + HOLD_S
-        letters = await asked_for(self._store, claim)
-        for retried in letters:
-            await self._revive_one(claim, tried_once_more(retried))
-            if perf_counter() > deadline:
-                break
-        return bool(letters)
-
-    async def _revive_one(self, claim: Claim, retried: Retried) -> None:
-        await keep_dead(self._store, claim, retried)
-        letter = retried.letter
-        route = self._routes.named(WireType(letter.envelope.type, letter.envelope.version))
-        wanted = [
-            bound
-            for bound in route.handlers
-            if letter.handler == bound.handler.name
-            or (not letter.handler and claim.joined.get(bound.handler.name, 0) <= letter.offset)
-        ]
-        if not wanted:
-            logger.warning("dead letter %s stays one: no handler %r is here for it", retried.id, letter.handler)
-            return
-        try:
-            async with self._store.unit() as unit:
-                event = route.open(letter.value)
-                for bound in wanted:
-                    context = Context(self._service, bound.handler.name, letter.envelope, letter.attempts, late=True)
-                    argument = [event] if bound in route.lists else event
-                    _publish(unit, await bound.call(argument, unit, context))
-                names = [bound.handler.name for bound in wanted]
-                others = [] if letter.handler else [name for name in self._routes.handlers if name not in names]
-                settlement = Settlement(
-                    claim.position,
-                    dict.fromkeys(names, 1),
-                    passed=dict.fromkeys(others, 1),
-                    outputs=unit.outputs,
-                    revived=[retried.id],
-                    clears_unclean=False,
-                )
-                await unit.commit(claim, settlement)
-        except NOBODYS_ATTEMPT:
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():
-                raise
-            fatal = tuple(kind for bound in wanted for kind in bound.handler.fatal)
-            await keep_dead(self._store, claim, failed_again(retried, error, fatal))
-            return
-        self._meter.handled(settlement.succeeded)
-        self._meter.published(len(settlement.outputs))
+        return await self._revival.run(claim, HOLD_S)
 
     # ------------------------------------------------------------------------------------- all together
 
@@ -149,18 +134,19 @@ class TransactionalRunner:
         """Run without savepoints and commit; how many records that were. Any handler's error undoes all."""
         uniform = self._routes.uniform(records)
         unit = self._store.unit()
+        later = {name: joined for name, joined in claim.joined.items() if joined > records[0][0]}
         reach("batch.decoded")
         async with unit:
             reach("batch.begun")
             self._suspensions.begin()
             try:
-                if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists:
+                if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists and not later:
                     route, events = uniform
                     bound = route.singles[0]
                     done = await self._run_uniform(claim, unit, bound, events, records)
                     succeeded, skipped, passed = {bound.handler.name: done}, 0, dict.fromkeys(route.others, done)
                 else:
-                    done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform)
+                    done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform, later)
             finally:
                 self._suspensions.end()
             reach("batch.handled")
@@ -192,8 +178,14 @@ class TransactionalRunner:
         return done
 
     async def _run_mixed(
-        self, claim: Claim, unit: Unit, records: list[Record], uniform: tuple[Route, list[Any]] | None
+        self,
+        claim: Claim,
+        unit: Unit,
+        records: list[Record],
+        uniform: tuple[Route, list[Any]] | None,
+        later: dict[str, int],
     ) -> tuple[int, dict[str, int], int, dict[str, int]]:
+        """Events of any types; `later` are the handlers that joined behind the first record, with where they did."""
         deadline = perf_counter() + HOLD_S
         succeeded: Counter[str] = Counter()
         passed: Counter[str] = Counter()
@@ -207,13 +199,19 @@ class TransactionalRunner:
             else:
                 event = uniform[1][index] if uniform is not None else route.open(record[2])
                 for bound in route.singles:
+                    if later and later.get(bound.handler.name, 0) > record[0]:
+                        passed[bound.handler.name] += 1
+                        continue
                     self._suspensions.entering(bound.handler.name)
                     if bound.direct is not None:
-                        _publish(unit, await bound.direct(event, unit.tx))
+                        publish_returned(unit, await bound.direct(event, unit.tx))
                     else:
                         await self._call(claim, unit, bound, event, record)
                     succeeded[bound.handler.name] += 1
                 for bound in route.lists:
+                    if later and later.get(bound.handler.name, 0) > record[0]:
+                        passed[bound.handler.name] += 1
+                        continue
                     listed.setdefault(bound, []).append(event)
                 for name in route.others:
                     passed[name] += 1
@@ -222,13 +220,13 @@ class TransactionalRunner:
                 break
         for bound, events in listed.items():
             self._suspensions.entering(bound.handler.name)
-            _publish(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
+            publish_returned(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
             succeeded[bound.handler.name] += len(events)
         return done, succeeded, skipped, passed
 
     async def _call(self, claim: Claim, unit: Unit, bound: Bound, event: Any, record: Record) -> None:
         context = self._context(bound, claim, record) if bound.wants_context else None
-        _publish(unit, await bound.call(event, unit, context))
+        publish_returned(unit, await bound.call(event, unit, context))
 
     def _context(self, bound: Bound, claim: Claim, record: Record) -> Context:
         tried = claim.attempts.get((record[0], bound.handler.name))
@@ -409,7 +407,7 @@ class TransactionalRunner:
         await unit.mark()
         try:
             context = self._list_context(bound, claim, items[0][0])
-            _publish(unit, await bound.call([event for _, event in items], unit, context))
+            publish_returned(unit, await bound.call([event for _, event in items], unit, context))
             await unit.keep()
         except NOBODYS_ATTEMPT:
             raise
@@ -474,14 +472,7 @@ async def _run_direct(
     for done, event in enumerate(events, 1):
         returned = await function(event, tx)
         if returned is not None:
-            _publish(unit, returned)
+            publish_returned(unit, returned)
         if suspensions.noticed and perf_counter() > deadline:
             return done
     return len(events)
-
-
-def _publish(unit: Unit, returned: object) -> None:
-    if isinstance(returned, (list, tuple)):
-        unit.outputs.extend(map(encode, flatten(returned)))
-    elif returned is not None:
-        unit.outputs.append(encode(returned))

@@ -88,12 +88,12 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
 }
 
 
-def translate(error: psycopg.Error, doing: str) -> StoreError:
+def translate(error: psycopg.Error, doing: str, sqlstate: str | None = None) -> StoreError:
     """The `StoreError` that says what `error` means while `doing` ("claiming partitions").
 
-    Raise it `from error`. Its fields are `doing` and PostgreSQL's `sqlstate`.
+    Raise it `from error`. Its fields are `doing` and PostgreSQL's `sqlstate`, which may be known better than by it.
     """
-    state = error.sqlstate or ("08000" if isinstance(error, psycopg.OperationalError) else "")
+    state = sqlstate or error.sqlstate or ("08000" if isinstance(error, psycopg.OperationalError) else "")
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     for length in (5, 3, 2):
         if state[:length] in _MEANINGS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 
 from onward.errors import StoreError, StoreUnreachableError, TransactionError
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.failures import translate
+from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
 from onward.stores.result import StatementResult
 
 Arguments = Sequence[Any]
@@ -37,6 +38,8 @@ class Session:
     def __init__(self, connection: psycopg.AsyncConnection, address: Address) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._address = address
+        self._used_at = monotonic()
         limits = (
             ("idle_in_transaction_session_timeout", address.idle_s),
             ("lock_timeout", address.lock_s),
@@ -79,6 +82,7 @@ class Session:
         """Raises StoreUnreachableError when the connection turns out to have ended."""
         mode = "READ ONLY" if read_only else "READ WRITE"
         await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._limits}", "Beginning a transaction")
+        self._used_at = monotonic()
 
     async def script(self, sql: str, doing: str) -> None:
         """Statements without parameters, any number of them."""
@@ -89,17 +93,19 @@ class Session:
 
     async def run(self, sql: str, args: Arguments, doing: str) -> StatementResult:
         """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for."""
-        cursor = self._cursor
+        cursor, begun_at = self._cursor, monotonic()
         try:
             await cursor.execute(sql, args)
             rows = await cursor.fetchall() if cursor.description is not None else []
         except (psycopg.Error, UnicodeEncodeError) as error:
-            raise _failure(error, doing) from error
+            raise self._failure(error, doing, begun_at) from error
+        self._used_at = monotonic()
         queried = (cursor.statusmessage or "").startswith("SELECT")
         return StatementResult(rows, 0 if queried else cursor.rowcount)
 
     async def send(self, commands: Sequence[Command], doing: str) -> None:
         """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
+        begun_at = monotonic()
         checked: list[tuple[psycopg.AsyncCursor[Any], Exception]] = []
         failure: Exception | None = None
         try:
@@ -120,15 +126,19 @@ class Session:
             if cursor.rowcount not in (-1, 1):  # -1: it was not run, as one before it failed
                 raise otherwise from failure
         if failure is not None:
-            raise _failure(failure, doing) from failure
+            raise self._failure(failure, doing, begun_at) from failure
+        self._used_at = monotonic()
 
     async def commit(self) -> None:
         """Raises StoreUnreachableError when it isn't known whether it holds, any other StoreError when it does not."""
         if not self.in_transaction:
             raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
+        begun_at = monotonic()
         try:
             await self._cursor.execute("COMMIT")
         except psycopg.Error as error:
+            if self._ended_while_idle(begun_at):
+                raise self._failure(error, "Committing", begun_at) from error
             if self.lost:
                 raise StoreUnreachableError(
                     f"The connection to PostgreSQL was lost during COMMIT ({error}): whether it holds is known only"
@@ -156,11 +166,14 @@ class Session:
         """Close the connection, whatever goes on in it. Safe to repeat."""
         self._connection.pgconn.finish()
 
+    def _failure(self, error: Exception, doing: str, begun_at: float) -> Exception:
+        """Errors that the server never heard of are those of arguments."""
+        if not isinstance(error, psycopg.Error):
+            return TypeError(str(error))
+        if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+            return TypeError(str(error).strip())
+        return translate(error, doing, ENDED_WHILE_IDLE if self._ended_while_idle(begun_at) else error.sqlstate)
 
-def _failure(error: Exception, doing: str) -> Exception:
-    """Errors that the server never heard of are those of arguments."""
-    if not isinstance(error, psycopg.Error) or (
-        error.sqlstate is None and not isinstance(error, psycopg.OperationalError)
-    ):
-        return TypeError(str(error).strip())
-    return translate(error, doing)
+    def _ended_while_idle(self, begun_at: float) -> bool:
+        """The server says so before it hangs up, but the client library may see no more than that it did."""
+        return self.lost and begun_at - self._used_at >= self._address.idle_s

@@ -42,7 +42,7 @@ _RELEASE = (
 class PostgresStore:
     """`Store` of one service on one database."""
 
-    capabilities = Capabilities(durable=True, shared=True, atomic_publish=False)
+    capabilities = Capabilities(durable=True, shared=True, atomic_publish=False, savepoints_are_cheap=False)
 
     def __init__(self, address: Address, service: str) -> None:
         self._connections = Connections(address)
