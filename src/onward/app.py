@@ -150,8 +150,23 @@ class App:
         outgoing = encode_all(events)
         if outgoing:
             engine = await self._opened()
+            engine.refuse_without_outbox("`app.publish`")
             due = due_micros(engine.clock.time(), at, delay)
             await engine.broker.publish(put_off(outgoing, due), self.name)
+
+    async def send(self, *events: object) -> None:
+        """Send events straight to the broker, with no store in the way: it has them when this returns.
+
+        In order per key. They are part of no transaction: a process that ends before this returns may have sent some
+        of them. On one SQLite file it is `publish`.
+
+        Raises EncodeError and InfrastructureError, after which none was sent, and PublishUncertainError, after which
+        some may have been.
+        """
+        outgoing = encode_all(events)
+        if outgoing:
+            engine = await self._opened()
+            await engine.broker.publish(outgoing, self.name)
 
     def outbox(self, session: object) -> Outbox:
         """Where synchronous code publishes in a transaction that is open: `app.outbox(tx).add(event)`.

@@ -91,6 +91,22 @@ class InfrastructureError(OnwardError):
     """Something below onward failed: a disk, a file, a server."""
 
 
+class BrokerError(InfrastructureError):
+    """The broker failed or refused a request."""
+
+
+class BrokerUnreachableError(BrokerError):
+    """No server of the broker answers."""
+
+
+class BrokerRefusedError(BrokerError):
+    """The broker does not accept who we are, or does not let us do what we asked for."""
+
+
+class PublishUncertainError(BrokerError):
+    """Some of the events may have been published: to publish them again may publish those twice."""
+
+
 class StoreError(InfrastructureError):
     """The store refused or failed a statement."""
 

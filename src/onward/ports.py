@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from onward.delays import Delay
+    from onward.errors import MessageError
     from onward.events import Envelope
     from onward.ledger import Position
     from onward.topics import Topic
@@ -44,10 +45,14 @@ class Capabilities:
 
 
 class WireType(NamedTuple):
-    """Name and version of an event type as a record carries them; `type` is "" where the record names none."""
+    """Name and version of an event type as a record carries them; `type` is "" where the record names none.
+
+    `fault` is why records of this tag can't be opened, whatever their bytes are.
+    """
 
     type: str
     version: int
+    fault: MessageError | None = None
 
 
 class Outgoing(NamedTuple):
@@ -99,14 +104,6 @@ class Delivery:
     mark: str = ""
 
 
-def _nowhere() -> Mapping[int, int]:
-    return {}
-
-
-async def _unshifted(shifts: Sequence[Shift]) -> None:
-    """For a member whose broker never loses its place."""
-
-
 @dataclass(slots=True)
 class Group:
     """One subscription's membership in its broker: what it reads, and whom to tell when its partitions change.
@@ -122,9 +119,9 @@ class Group:
     member: str
     assigned: Callable[[Sequence[int]], Awaitable[Mapping[int, Place]]]
     revoked: Callable[[Sequence[int]], Awaitable[None]]
-    shifted: Callable[[Sequence[Shift]], Awaitable[None]] = _unshifted
-    positions: Callable[[], Mapping[int, int]] = _nowhere
-    store: str = ""
+    shifted: Callable[[Sequence[Shift]], Awaitable[None]]
+    positions: Callable[[], Mapping[int, int]]
+    store: str
 
 
 class Consumer(Protocol):

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onward.errors import SettingError
 
 DEFAULT_URL = "sqlite:///./onward.db"
 _SQLITE = "sqlite:///"
+KAFKA = "kafka://"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where one service's broker and store are; `database` is the file that both live in."""
+    """Where one service's broker and store are; `database` is the store's file, and the broker's where that is SQLite.
 
-    broker: str
-    store: str
+    The addresses may hold secrets: print `shown` of them.
+    """
+
+    broker: str = field(repr=False)
+    store: str = field(repr=False)
     database: Path
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the broker keeps its log in the store's file."""
+        return not self.broker.startswith(KAFKA)
 
 
 def variable(service: str, name: str) -> str:
@@ -37,13 +46,15 @@ def resolve(
 ) -> Settings:
     """Raises SettingError for an address that this version can't use."""
     env = os.environ if environment is None else environment
-    store_url = _first(env, service, "STORE", store) or _first(env, service, "BROKER", broker) or DEFAULT_URL
-    broker_url = _first(env, service, "BROKER", broker) or store_url
+    broker_url = _first(env, service, "BROKER", broker)
+    file_url = broker_url if broker_url and not broker_url.startswith(KAFKA) else DEFAULT_URL
+    store_url = _first(env, service, "STORE", store) or file_url
+    broker_url = broker_url or store_url
     database = sqlite_path(store_url, "store")
-    if sqlite_path(broker_url, "broker") != database:
+    if not broker_url.startswith(KAFKA) and sqlite_path(broker_url, "broker") != database:
         raise SettingError(
-            f"Service {service!r} has its broker in {broker_url} and its store in {store_url}: on SQLite both are one"
-            " file, so that events and effects commit together. Set only ONWARD_STORE.",
+            f"Service {service!r} has its broker in {shown(broker_url)} and its store in {store_url}: on SQLite both"
+            " are one file, so that events and effects commit together. Set only ONWARD_STORE.",
             service=service,
         )
     return Settings(broker_url, store_url, database)
@@ -55,11 +66,21 @@ def sqlite_path(url: str, what: str) -> Path:
         return Path(url.removeprefix(_SQLITE))
     if "://" not in url and url.endswith(".db"):
         return Path(url)
-    scheme = url.partition("://")[0]
     raise SettingError(
-        f"The {what} is set to an address of kind {scheme!r}, and this version of onward runs on SQLite files: write"
-        f" {_SQLITE}./onward.db, or an absolute path as {_SQLITE}/var/lib/shop.db."
+        f"The {what} is set to an address of kind {url.partition('://')[0]!r}, and this version of onward runs"
+        + (" on SQLite files or on Kafka" if what == "broker" else " on SQLite files")
+        + f": write {_SQLITE}./onward.db, or an absolute path as {_SQLITE}/var/lib/shop.db"
+        + (f", or {KAFKA}host:9092." if what == "broker" else ".")
     )
+
+
+def shown(url: str) -> str:
+    """An address as people and logs may see it: without users, passwords and the client's options."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or url.startswith(_SQLITE):
+        return url
+    place, options, _ = rest.partition("?")
+    return f"{scheme}://{place.rpartition('@')[2]}" + ("?…" if options else "")
 
 
 def _first(env: Mapping[str, str], service: str, name: str, said: str | None) -> str | None:

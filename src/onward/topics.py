@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onward.errors import DeclarationError
 
@@ -42,6 +42,14 @@ class Topic:
     name: str
     partitions: int = DEFAULT_PARTITIONS
     retention: Retention = Retention()
+    declared: bool = field(default=True, init=False, compare=False, repr=False)  # False for one made `by_name`
+
+    @classmethod
+    def by_name(cls, name: str) -> Topic:
+        """Of which an event says no more than the name: where it is there already, it is right as it is."""
+        topic = cls(name)
+        object.__setattr__(topic, "declared", False)
+        return topic
 
     def __post_init__(self) -> None:
         if not 1 <= self.partitions <= MAX_PARTITIONS:

@@ -12,6 +12,7 @@ from onward.stores.memory import MemoryStore, memory_database
 from onward.testing import FakeClock
 from onward.testing.contracts import (
     AccountContract,
+    BacklogContract,
     DeadLetterContract,
     DelayBench,
     DelayContract,
@@ -76,7 +77,7 @@ async def open_memory_store() -> AsyncIterator[StoreBench]:
     database.close()
 
 
-class TestMemoryBroker(DeliveryContract, GroupContract, LogContract):
+class TestMemoryBroker(BacklogContract, DeliveryContract, GroupContract, LogContract):
     @pytest.fixture
     def open_broker(self) -> OpenBroker:
         return open_memory_broker

@@ -16,6 +16,7 @@ from onward.stores.sqlite import SqliteStore
 from onward.testing import FakeClock
 from onward.testing.contracts import (
     AccountContract,
+    BacklogContract,
     DeadLetterContract,
     DelayBench,
     DelayContract,
@@ -80,7 +81,7 @@ class FileInspection:
         return await logged(self._log)
 
 
-class TestSqliteBroker(DeliveryContract, GroupContract, LogContract):
+class TestSqliteBroker(BacklogContract, DeliveryContract, GroupContract, LogContract):
     @pytest.fixture
     def open_broker(self, database_path: Path) -> OpenBroker:
         @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from onward.events import EventType, json_schema
 from onward.pipeline.handlers import Handler
 from onward.runtime.service import ServicePlan
-from onward.settings import Settings
+from onward.settings import Settings, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def describe(plan: ServicePlan, settings: Settings) -> Description:
     published_topics = {event.topic for event in published}
     return Description(
         service=plan.name,
-        broker=settings.broker,
-        store=settings.store,
+        broker=shown(settings.broker),
+        store=shown(settings.store),
         handlers=tuple(map(_handler, plan.handlers)),
         events=tuple(_event(event) for event in sorted(handled | published, key=_place)),
         topics=tuple(

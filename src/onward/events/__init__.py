@@ -2,7 +2,7 @@
 
 from onward.events.compatibility import Direction, Incompatibility, assert_compatible, check_compatibility
 from onward.events.declaration import Event, event
-from onward.events.envelope import Attributes, Envelope, check_extensions, from_headers
+from onward.events.envelope import Attributes, Envelope, check_extensions, from_headers, headers_of
 from onward.events.event_types import EventType, event_type
 from onward.events.evolution import decoder_for, upcast
 from onward.events.failures import decode_error, encode_error
@@ -26,6 +26,7 @@ __all__ = [
     "event",
     "event_type",
     "from_headers",
+    "headers_of",
     "isolated_registry",
     "json_schema",
     "registry",

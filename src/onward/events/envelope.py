@@ -37,22 +37,6 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime  # aware, UTC: when it was published
     extensions: Mapping[str, str] = _NONE  # such as traceparent
 
-    def headers(self) -> list[tuple[str, bytes]]:
-        """The CloudEvents binary-mode headers as on Kafka; EncodeError if an extension can't be one."""
-        check_extensions(self.extensions)
-        written = [
-            (_PREFIX + "specversion", b"1.0"),
-            (_PREFIX + "id", self.id.encode()),
-            (_PREFIX + "source", self.source.encode()),
-            (_PREFIX + "type", self.type.encode()),
-            (_PREFIX + "time", self.time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
-            ("content-type", CONTENT_TYPE),
-        ]
-        if self.version != 1:
-            written.append((_PREFIX + "dataversion", b"%d" % self.version))
-        written.extend((_PREFIX + name, value.encode()) for name, value in self.extensions.items())
-        return written
-
 
 class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     """What the headers of a message say, from whomever it came. None: not said, or not readable."""
@@ -63,6 +47,28 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = 1  # 1 where nothing is said, None where what is said is no version
     time: datetime | None = None
     extensions: Mapping[str, str] = _NONE
+
+
+def headers_of(
+    event_type: str, version: int, *, id: bytes, source: bytes, time: bytes, extensions: Mapping[str, str] = _NONE
+) -> list[tuple[str, bytes]]:
+    """CloudEvents binary-mode headers, as on Kafka; EncodeError if an extension can't be one.
+
+    Type and version stand first, so that who routes by them need not look at the others.
+    """
+    written = [
+        (_PREFIX + "type", event_type.encode()),
+        (_PREFIX + "dataversion", b"%d" % version),
+        (_PREFIX + "specversion", b"1.0"),
+        (_PREFIX + "id", id),
+        (_PREFIX + "source", source),
+        (_PREFIX + "time", time),
+        ("content-type", CONTENT_TYPE),
+    ]
+    if extensions:
+        check_extensions(extensions)
+        written += [(_PREFIX + name, value.encode()) for name, value in extensions.items()]
+    return written
 
 
 def from_headers(headers: Iterable[tuple[str, bytes | None]]) -> Attributes:

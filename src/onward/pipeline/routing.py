@@ -13,6 +13,8 @@ from onward.pipeline.handlers import HandlerKind
 from onward.pipeline.invocation import Bound
 from onward.ports import Log, Record, WireType
 
+MOST_TAGS = 10_000
+
 _tag_of = itemgetter(1)
 _value_of = itemgetter(2)
 
@@ -72,6 +74,8 @@ class Routes:
     def route(self, tag: Hashable) -> Route:
         found = self._by_tag.get(tag)
         if found is None:
+            if len(self._by_tag) == MOST_TAGS:  # anybody may write types without end to a topic
+                self._by_tag.clear()
             found = self._by_tag[tag] = self.named(self._log.wire_type(tag))
         return found
 
@@ -87,7 +91,7 @@ class Routes:
 
     def named(self, wire_type: WireType) -> Route:
         """Where events of this type and version go, whatever the broker's tag for it."""
-        name, version = wire_type
+        name, version, fault = wire_type
         if not name:
             if len(self._types) != 1:
                 kinds = ", ".join(sorted(self._types)) or "none"
@@ -101,6 +105,8 @@ class Routes:
         if newest is None:
             return SKIP
         exact = self._handlers.get((name, version))
+        if fault is not None:
+            return self._route(newest, bytes, exact or self._handlers[name, newest.version], fault)
         if exact is not None:
             event_type = next(
                 each

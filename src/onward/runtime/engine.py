@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import time
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from onward.brokers.sqlite import SqliteBroker
 from onward.delays import DELAYED
+from onward.errors import MissingExtraError, SettingError
 from onward.ports import Broker, Clock, ServiceEntry, Store
 from onward.runtime.clock import SystemClock
 from onward.settings import Settings
@@ -42,21 +44,32 @@ class Engine:
 
     @classmethod
     def open(cls, service: str, settings: Settings) -> Engine:
-        """Raises the StoreError that says why the file can't be used."""
+        """Raises the StoreError that says why the file can't be used, SettingError and MissingExtraError."""
+        kafka = None if settings.is_one_file else _kafka(settings.broker, service)
         database = Database.open(settings.database)
         clock = SystemClock()
         log = FileLog(database, now=clock.time)
         neighbours = Neighbours(database, service)
-        broker = SqliteBroker(log, neighbours.alive)
+        broker = kafka or SqliteBroker(log, neighbours.alive)
         timers = Timers(DelayedEvents(log), clock, look_every_s=LOOK_EVERY_S)
         log.appended += [neighbours.notify, timers.told]
-        return cls(database, broker, SqliteStore(log, service), neighbours, clock, timers)
+        store = SqliteStore(log, service, "" if kafka is None else "Kafka")
+        return cls(database, broker, store, neighbours, clock, timers)
 
     async def prepare(self, service: ServiceEntry) -> list[int]:
         """Tables, invariants and subscriptions of a service; the ids of the latter. Timers run from here on."""
         ids = await self.store.open(service)
         self.timers.start()
         return ids
+
+    def refuse_without_outbox(self, what: str) -> None:
+        """Raises SettingError where events can't leave with a transaction of the store."""
+        if not self.store.capabilities.atomic_publish:
+            raise SettingError(
+                f"{what} publishes with a transaction of the store, and this service's broker does not keep its log in"
+                " the store's file: this version of onward has no outbox for that. Nothing was published. Send events"
+                " with `await app.send(…)`, or run broker and store on one SQLite file."
+            )
 
     async def prune(self) -> None:
         """Take one bounded step of retention after the other, until nothing is left that may go."""
@@ -82,3 +95,16 @@ class Engine:
         finally:
             self.neighbours.leave()
             self.database.close()
+
+
+def _kafka(url: str, service: str) -> WokenBroker:
+    try:
+        broker = importlib.import_module("onward.brokers.kafka.broker")
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise MissingExtraError(
+            "A broker on Kafka needs the extra `kafka`: pip install 'onward[kafka]'. Nothing was opened."
+        ) from error
+    found: WokenBroker = broker.KafkaBroker(url, service)
+    return found

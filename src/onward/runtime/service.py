@@ -49,7 +49,7 @@ class ServicePlan:
         declared = {topic.name: topic for topic in self.topics}
         for handler in self.handlers:
             for event in (*handler.event_types, *handler.outputs):
-                declared.setdefault(event.topic, Topic(event.topic))
+                declared.setdefault(event.topic, Topic.by_name(event.topic))
         return list(declared.values())
 
     def groups(self) -> list[tuple[str, str, tuple[Handler, ...]]]:
@@ -120,6 +120,9 @@ class Service:
         resources = await open_resources(plan.resources, self._stack)
         bounds = {handler.name: bind(handler, resources, plan.middleware) for handler in plan.handlers}
         engine = self.engine = self._open_engine(plan.name, self.settings)
+        for handler in plan.handlers:
+            if handler.outputs:
+                engine.refuse_without_outbox(f"Handler {handler.name!r}, by what it returns,")
         await engine.broker.open(plan.all_topics())
         ids = await engine.prepare(await plan.entry(engine.broker.log, self._chosen))
         groups = plan.groups()

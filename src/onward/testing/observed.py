@@ -69,7 +69,7 @@ def decoded(outgoing: Outgoing) -> Any:
 
 
 def _decoded(wire_type: WireType, value: bytes | None) -> Any:
-    kind = registry().get(*wire_type)
+    kind = registry().get(wire_type.type, wire_type.version)
     return value if kind is None or value is None else kind.decode(value)
 
 

@@ -1,6 +1,6 @@
 """The envelope on the wire: CloudEvents headers out, anything at all in."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,58 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onward.errors import EncodeError
-from onward.events import Attributes, Envelope, check_extensions, from_headers
+from onward.events import Attributes, Envelope, check_extensions, from_headers, headers_of
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
-def envelope(**changes: Any) -> Envelope:
-    fields: dict[str, Any] = {
-        "id": "0190b3c4-0000-7000-8000-000000000001",
-        "source": "inventory",
-        "type": "shop.order_placed",
-        "version": 1,
-        "topic": "orders",
-        "partition": 3,
-        "offset": 17,
-        "key": "42",
-        "time": WHEN,
-    }
-    return Envelope(**{**fields, **changes})
+def headers(event_type: str = "shop.order_placed", version: int = 1, **said: Any) -> list[tuple[str, bytes]]:
+    written = {"id": b"0190b3c4-0000-7000-8000-000000000001", "source": b"inventory", "time": b"2026-01-02T03:04:05Z"}
+    return headers_of(event_type, version, **{**written, **said})
 
 
-def test_headers_are_those_of_cloudevents_in_binary_mode() -> None:
-    assert envelope(extensions={"traceparent": "00-ab-cd-01"}).headers() == [
+def test_headers_are_those_of_cloudevents_in_binary_mode_type_and_version_first() -> None:
+    assert headers(extensions={"traceparent": "00-ab-cd-01"}) == [
+        ("ce_type", b"shop.order_placed"),
+        ("ce_dataversion", b"1"),
         ("ce_specversion", b"1.0"),
         ("ce_id", b"0190b3c4-0000-7000-8000-000000000001"),
         ("ce_source", b"inventory"),
-        ("ce_type", b"shop.order_placed"),
-        ("ce_time", b"2026-01-02T03:04:05.678000Z"),
+        ("ce_time", b"2026-01-02T03:04:05Z"),
         ("content-type", b"application/json"),
         ("ce_traceparent", b"00-ab-cd-01"),
     ]
-
-
-def test_version_is_said_where_it_is_not_one() -> None:
-    assert ("ce_dataversion", b"7") in envelope(version=7).headers()
-    assert "ce_dataversion" not in dict(envelope(version=1).headers())
-
-
-def test_time_is_written_in_utc() -> None:
-    elsewhere = WHEN.astimezone(timezone(timedelta(hours=5)))
-    assert dict(envelope(time=elsewhere).headers())["ce_time"] == b"2026-01-02T03:04:05.678000Z"
-
-
-def test_headers_read_back_what_they_say() -> None:
-    written = envelope(version=2, extensions={"traceparent": "x"})
-    assert from_headers(written.headers()) == Attributes(
-        id=written.id,
-        source="inventory",
-        type="shop.order_placed",
-        version=2,
-        time=WHEN,
-        extensions={"traceparent": "x"},
-    )
 
 
 def test_message_without_headers_says_nothing_and_is_version_one() -> None:
@@ -134,8 +103,10 @@ def test_no_text_makes_reading_an_attribute_fail(name: str, value: str) -> None:
 def test_any_attributes_survive_the_way_through_headers(
     text: str, version: int, time: datetime, extensions: dict[str, str]
 ) -> None:
-    written = envelope(id=text, source=text, type=text, version=version, time=time, extensions=extensions)
-    read = from_headers(written.headers())
+    moment = time.isoformat().encode()
+    read = from_headers(
+        headers(text, version, id=text.encode(), source=text.encode(), time=moment, extensions=extensions)
+    )
     assert (read.id, read.source, read.type) == (text, text, text)
     assert (read.version, read.time, dict(read.extensions)) == (version, time, extensions)
 
@@ -149,7 +120,7 @@ def test_extension_with_a_name_that_is_not_free_is_refused(name: str) -> None:
 @pytest.mark.parametrize("value", ["x" * 4097, "é" * 2049, "\ud800"])
 def test_extension_that_cannot_travel_is_refused(value: str) -> None:
     with pytest.raises(EncodeError, match="'baggage' is over 4096 bytes, or has half a surrogate pair"):
-        envelope(extensions={"baggage": value}).headers()
+        headers(extensions={"baggage": value})
 
 
 def test_extensions_at_their_bounds_are_accepted() -> None:
@@ -159,5 +130,8 @@ def test_extensions_at_their_bounds_are_accepted() -> None:
 
 
 def test_envelope_does_not_change() -> None:
+    envelope = Envelope(
+        id="1", source="till", type="t", version=1, topic="orders", partition=0, offset=0, key=None, time=WHEN
+    )
     with pytest.raises(AttributeError):
-        envelope().id = "other"  # type: ignore[misc]
+        envelope.id = "other"  # type: ignore[misc]

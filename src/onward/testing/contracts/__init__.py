@@ -12,6 +12,7 @@ A store in which one transaction at a time writes adds TurnContract.
 """
 
 from onward.testing.contracts.accounts import AccountContract
+from onward.testing.contracts.backlogs import BacklogContract
 from onward.testing.contracts.dead_letters import DeadLetterContract
 from onward.testing.contracts.delays import DelayBench, DelayContract, OpenDelays
 from onward.testing.contracts.delivery import DeliveryContract
@@ -25,6 +26,7 @@ from onward.testing.contracts.transactions import TransactionContract, TurnContr
 
 __all__ = [
     "AccountContract",
+    "BacklogContract",
     "DeadLetterContract",
     "DelayBench",
     "DelayContract",

@@ -7,12 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from onward.errors import BacklogFullError, RegistrationError
+from onward.errors import RegistrationError
 from onward.ports import DELIVERY_BYTES, Broker, Outgoing
 from onward.testing.contracts.scenes import ONE, ORDERS, Seat, event, on_broker, take
-from onward.topics import Retention, Topic
-
-SMALL = Topic("small", partitions=1, retention=Retention(backlog_bytes=100))
+from onward.topics import Topic
 
 
 class DeliveryContract:
@@ -73,26 +71,6 @@ class DeliveryContract:
     async def test_concurrent_publishers_lose_nothing(self, broker: Broker) -> None:
         await asyncio.gather(*(broker.publish([event(b"%d" % n, topic=ONE)], "shop") for n in range(50)))
         assert sorted(int(record[2]) for record in await broker.log.read(ONE.name, 0, 0, 100)) == list(range(50))
-
-    @on_broker
-    async def test_a_refused_publish_publishes_nothing(self, broker: Broker) -> None:
-        await broker.open([SMALL])
-        with pytest.raises(BacklogFullError):
-            await broker.publish([event(topic=ONE), event(b"x" * 101, topic=SMALL)], "shop")
-        assert await broker.log.bounds(ONE.name) == [(0, 0)]
-        assert await broker.log.bounds(SMALL.name) == [(0, 0)]
-
-    @on_broker
-    async def test_a_refused_publish_takes_no_neighbour_with_it(self, broker: Broker) -> None:
-        await broker.open([SMALL])
-        refused, accepted = await asyncio.gather(
-            broker.publish([event(b"x" * 101, topic=SMALL)], "shop"),
-            broker.publish([event(topic=ONE)], "shop"),
-            return_exceptions=True,
-        )
-        assert isinstance(refused, BacklogFullError)
-        assert accepted is None
-        assert await broker.log.bounds(ONE.name) == [(0, 1)]
 
     @on_broker
     async def test_a_delivery_holds_at_most_what_was_asked_for(self, broker: Broker) -> None:

@@ -8,7 +8,20 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from onward.ports import Broker, Claim, Consumer, Group, HandlerEntry, Log, Outgoing, Place, Record, ServiceEntry, Store
+from onward.ports import (
+    Broker,
+    Claim,
+    Consumer,
+    Group,
+    HandlerEntry,
+    Log,
+    Outgoing,
+    Place,
+    Record,
+    ServiceEntry,
+    Shift,
+    Store,
+)
 from onward.ports import SubscriptionEntry as Entry
 from onward.topics import Topic
 
@@ -146,11 +159,14 @@ class Seat:
     revoked: list[int] = field(default_factory=list)
 
     def group(self, topic: Topic, name: str = "readers") -> Group:
-        return Group(name, topic.name, self.member, self._assign, self._revoke)
+        return Group(name, topic.name, self.member, self._assign, self._revoke, self._shift, dict, "")
 
     async def _assign(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         self.held.update(partitions)
         return dict.fromkeys(partitions, Place(self.start))
+
+    async def _shift(self, shifts: Sequence[Shift]) -> None:
+        """Its log goes on where it begins."""
 
     async def _revoke(self, partitions: Sequence[int]) -> None:
         self.held.difference_update(partitions)

@@ -1,0 +1,1 @@
+"""The broker on Kafka, by confluent-kafka: the extra `kafka`."""

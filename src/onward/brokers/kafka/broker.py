@@ -1,0 +1,93 @@
+"""The broker on Kafka: topics, publishing, and members of groups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from time import monotonic, time_ns
+
+from onward import ids
+from onward.brokers.kafka import wire
+from onward.brokers.kafka.address import parse
+from onward.brokers.kafka.client import Client
+from onward.brokers.kafka.cluster import Cluster
+from onward.brokers.kafka.consumer import KafkaConsumer
+from onward.brokers.kafka.log import KafkaLog
+from onward.brokers.kafka.publishing import Prepared, Sender
+from onward.partitioning import partition_of
+from onward.ports import Capabilities, Group, Outgoing
+from onward.topics import Topic
+
+COUNT_EVERY_S = 30.0
+
+
+class KafkaBroker:
+    """`Broker` on a Kafka cluster, for one service. Connects when it is first used.
+
+    A publish is not all or nothing: where it fails in the middle, PublishUncertainError says so.
+    """
+
+    capabilities = Capabilities(durable=True, shared=True, atomic_publish=False)
+
+    def __init__(self, url: str, service: str) -> None:
+        """Raises SettingError for an address that can't be used."""
+        self._client = Client(parse(url), service)
+        self._cluster = Cluster(self._client)
+        self.log = KafkaLog(self._client, self._cluster)
+        self._consumers: set[KafkaConsumer] = set()
+        self._sender: Sender | None = None
+        self._partitions: dict[str, tuple[int, float]] = {}  # how many, and until when that is taken for true
+        self._turn = 0
+
+    async def open(self, topics: Iterable[Topic]) -> None:
+        """Topics of which an event says no more than the name are taken as they are."""
+        named = list(topics)
+        await asyncio.to_thread(self._cluster.ensure, named)
+        for topic in named:
+            self._partitions.pop(topic.name, None)
+
+    async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
+        for topic in {event.topic for event in outgoing}:
+            await self._known(topic)
+        if self._sender is None or self._sender.abandoned:
+            self._sender = Sender(self._client)
+        await self._sender.send(self._prepared(outgoing, source))
+
+    async def _known(self, topic: str) -> None:
+        """How many partitions it has, as of late; one that nobody declared is created."""
+        count, until = self._partitions.get(topic, (0, 0.0))
+        if not count:
+            await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
+        if monotonic() > until:
+            count = await asyncio.to_thread(self._cluster.partitions, topic)
+            self._partitions[topic] = count, monotonic() + COUNT_EVERY_S
+
+    def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> list[Prepared]:
+        self._turn += 1
+        millis = time_ns() // 1_000_000
+        time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
+        prepared = []
+        for event, new_id in zip(outgoing, ids.uuid7_bytes(len(outgoing)), strict=True):
+            count, _ = self._partitions[event.topic]
+            key = None if event.key is None else event.key.encode()
+            partition = self._turn % count if key is None else partition_of(key, count)
+            headers = wire.headers(event, new_id, source, time)
+            prepared.append(Prepared(event.topic, event.value, key, partition, millis, headers))
+        return prepared
+
+    async def consume(self, group: Group) -> KafkaConsumer:
+        consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)
+        self._consumers.add(consumer)
+        return consumer
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Kafka wakes who waits."""
+
+    async def close(self) -> None:
+        for consumer in list(self._consumers):
+            await consumer.close()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            await sender.close()
+        await asyncio.to_thread(self.log.close)

@@ -1,0 +1,204 @@
+"""What a cluster knows of topics. Every method waits for the network: call it in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Lock
+from time import monotonic, sleep
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub leaves NewTopic out
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from onward.brokers.kafka.client import LIBRARY_LOG, Client
+from onward.brokers.kafka.failures import PASSING, UNKNOWN_TOPIC
+from onward.brokers.kafka.places import TopicState
+from onward.errors import BrokerError, RegistrationError, SettingError
+from onward.outgoing import MAX_EVENT_BYTES
+from onward.topics import Topic
+
+ANSWER_S = 5.0
+CREATED_S = 30.0  # for a new topic to be known and led everywhere
+LOOK_EVERY_S = 0.05
+MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)  # an event at its limit, with key and headers
+KAFKA_S_OWN_LIMIT = 1_048_588  # max.message.bytes where nobody said anything
+
+Answer = TypeVar("Answer")
+Key = TypeVar("Key")
+
+
+class Cluster:
+    """One admin client, made when it is first needed. For several threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._made: AdminClient | None = None
+        self._lock = Lock()
+        self._name = ""
+
+    def _admin(self) -> AdminClient:
+        with self._lock:
+            if self._made is None:
+                try:
+                    self._made = AdminClient(self._client.options({}, {}), logger=LIBRARY_LOG)
+                except KafkaException as error:
+                    raise self._client.refused_option(error) from None
+            return self._made
+
+    def ensure(self, topics: Sequence[Topic]) -> None:
+        """Create what is missing. Raises RegistrationError where a topic is there and not as it was declared."""
+        found = {topic.name: self._replicas(topic.name) for topic in topics}
+        missing = [topic for topic in topics if not found[topic.name]]
+        if missing:
+            self._create(missing)
+        for topic in topics:
+            _compare(topic, found[topic.name] or self._created(topic), self._client.address.replication)
+
+    def _create(self, topics: Sequence[Topic]) -> None:
+        replication = self._client.address.replication
+        wanted = [
+            NewTopic(
+                topic.name,
+                num_partitions=topic.partitions,
+                replication_factor=replication or -1,
+                config={"max.message.bytes": str(MESSAGE_BYTES)},
+            )
+            for topic in topics
+        ]
+        for name, created in self._admin().create_topics(wanted, request_timeout=ANSWER_S).items():
+            try:
+                self._answer(created, f"Creating topic {name!r}")
+            except BrokerError as error:
+                if error.fields.get("code") == KafkaError.INVALID_REPLICATION_FACTOR:
+                    raise SettingError(
+                        f"Topic {name!r} can't be created with replication={replication}: {error} Give ONWARD_BROKER a"
+                        " number that the cluster has servers for."
+                    ) from None
+                if error.fields.get("code") != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was faster
+                    raise
+
+    def _created(self, topic: Topic) -> list[int]:
+        until = monotonic() + CREATED_S
+        while not (found := self._replicas(topic.name)):
+            if monotonic() > until:
+                raise BrokerError(
+                    f"Topic {topic.name!r} was created and has no leader after {CREATED_S:g} s. Look at the cluster's"
+                    " log; the service can be started again."
+                )
+            sleep(LOOK_EVERY_S)
+        return found
+
+    def _replicas(self, topic: str) -> list[int]:
+        """The copies of each partition; none for a topic that is not there, or not yet for all to see."""
+        metadata = self._ask(
+            lambda: self._admin().list_topics(topic, timeout=ANSWER_S), f"Asking for topic {topic!r}"
+        ).topics.get(topic)
+        if metadata is None or (metadata.error is not None and metadata.error.code() in UNKNOWN_TOPIC):
+            return []
+        if metadata.error is not None:
+            raise self._client.teller.told(metadata.error, f"Asking for topic {topic!r}")
+        partitions = metadata.partitions
+        led = sorted(partitions) == list(range(len(partitions))) and all(p.leader >= 0 for p in partitions.values())
+        return [len(partitions[number].replicas) for number in sorted(partitions)] if led else []
+
+    def partitions(self, topic: str) -> int:
+        """How many it has; 0 for one that is not there."""
+        return len(self._replicas(topic))
+
+    def name(self) -> str:
+        """The cluster's own id."""
+        if not self._name:
+            found = self._ask(lambda: self._admin().list_topics(timeout=ANSWER_S), "Asking for the cluster")
+            self._name = str(found.cluster_id or "-")
+        return self._name
+
+    def identity(self, topic: str) -> str:
+        """Which topic of that name it is: another one once it was deleted and made again."""
+        asked = TopicCollection([topic])
+        described = self._answered(
+            lambda: self._admin().describe_topics(asked, request_timeout=ANSWER_S), f"Asking for topic {topic!r}"
+        )
+        return str(described[topic].topic_id)
+
+    def state(self, topic: str, partitions: Sequence[int]) -> TopicState:
+        """A topic as it is at one time, told by its identity before and after."""
+        identity = self.identity(topic)
+        bounds = self.bounds(topic, partitions)
+        if identity != self.identity(topic):
+            return self.state(topic, partitions)
+        return TopicState(topic, self.name(), identity, bounds)
+
+    def bounds(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        first = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {partition: (first[partition], end[partition]) for partition in partitions}
+
+    def since(self, topic: str, partitions: Sequence[int], millis: int) -> dict[int, int]:
+        """The first offset at or after a time; below 0 where there is none."""
+        return self._offsets(topic, partitions, OffsetSpec.for_timestamp(millis))
+
+    def _offsets(self, topic: str, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, int]:
+        asked = {TopicPartition(topic, partition): spec for partition in partitions}
+        if not asked:
+            return {}
+        answers = self._answered(
+            lambda: self._admin().list_offsets(asked, request_timeout=ANSWER_S),
+            f"Asking for the offsets of topic {topic!r}",
+        )
+        return {place.partition: answer.offset for place, answer in answers.items()}
+
+    def message_bytes(self, topic: str) -> int:
+        """The largest message that a topic takes."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        answer = self._admin().describe_configs([resource], request_timeout=ANSWER_S)[resource]
+        try:
+            return int(self._answer(answer, f"Asking how topic {topic!r} is configured")["max.message.bytes"].value)
+        except BrokerError:  # most often refused; the server has the last word anyway
+            return KAFKA_S_OWN_LIMIT
+
+    def _answered(self, ask: Callable[[], Mapping[Key, Future[Any]]], doing: str) -> dict[Key, Any]:
+        """All answers; asked again for a while where leaders change."""
+        until = monotonic() + ANSWER_S
+        while True:
+            try:
+                return {key: answer.result(ANSWER_S + 5.0) for key, answer in ask().items()}
+            except KafkaException as error:
+                if error.args[0].code() not in PASSING or monotonic() > until:
+                    raise self._client.teller.told(error, doing) from None
+            except TimeoutError:
+                raise self._client.teller.unreachable(doing, "no answer") from None
+            sleep(LOOK_EVERY_S)
+
+    def _answer(self, asked: Future[Any], doing: str) -> Any:
+        return self._ask(lambda: asked.result(ANSWER_S + 5.0), doing)
+
+    def _ask(self, ask: Callable[[], Answer], doing: str) -> Answer:
+        try:
+            return ask()
+        except KafkaException as error:
+            raise self._client.teller.told(error, doing) from None
+        except TimeoutError:
+            raise self._client.teller.unreachable(doing, "no answer") from None
+
+
+def _compare(topic: Topic, replicas: Sequence[int], replication: int | None) -> None:
+    if topic.declared and len(replicas) < topic.partitions:
+        raise RegistrationError(
+            f"Topic {topic.name!r} has {len(replicas)} partitions on Kafka and the code declares {topic.partitions}."
+            f" Declare partitions={len(replicas)}, or add partitions with Kafka's own tools: order per key breaks at"
+            " that moment, since keys move.",
+            topic=topic.name,
+        )
+    if replication is not None and set(replicas) != {replication}:
+        raise RegistrationError(
+            f"Topic {topic.name!r} has {min(replicas)} copies of a partition on Kafka and ONWARD_BROKER says"
+            f" replication={replication}. Change it with kafka-reassign-partitions, or leave the option out.",
+            topic=topic.name,
+        )

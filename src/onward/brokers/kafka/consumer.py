@@ -1,0 +1,147 @@
+"""One member of a group on Kafka, as the event loop sees it: its fetcher's thread does what has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from onward.brokers.kafka.client import Client
+from onward.brokers.kafka.cluster import Cluster
+from onward.brokers.kafka.fetching import Fetcher, Request
+from onward.brokers.kafka.places import Mark, TopicState, shifts
+from onward.ports import Delivery, Group
+from onward.telemetry.failpoints import reach
+
+SHOW_EVERY_S = 1.0  # how often the group's offsets on Kafka are brought up to the store's
+END_LOOK_S = 0.05
+
+
+class KafkaConsumer:
+    """`Consumer` on Kafka. Where a partition begins is the store's to say; its offsets there follow the store's."""
+
+    def __init__(self, client: Client, cluster: Cluster, group: Group, left: Callable[[KafkaConsumer], None]) -> None:
+        self._group = group
+        self._left = left
+        self._loop = asyncio.get_running_loop()
+        self._wakeup = asyncio.Event()
+        self._requests: deque[Request] = deque()
+        self._marks: dict[int, str] = {}
+        self._shown_at = 0.0
+        self._closed = False
+        self._fetcher = Fetcher(client, cluster, group, tell=self._woken, ask=self._asked)
+        self._lanes = self._fetcher.lanes
+        self._fetcher.start()
+
+    # ----------------------------------------------------------------------------- called in the fetcher's thread
+
+    def _woken(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._wakeup.set)
+        except RuntimeError:  # the loop is closed, and whoever read here went with it
+            self._fetcher.close()
+            while self._requests:
+                self._requests.popleft().done.set_result({})
+
+    def _asked(self, request: Request) -> None:
+        self._requests.append(request)
+        self._woken()
+
+    # ---------------------------------------------------------------------------------------- the event loop
+
+    async def next(self, limit: int, wait_s: float) -> Delivery | None:
+        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
+        until = self._loop.time() + wait_s
+        while True:
+            self._wakeup.clear()
+            await self._serve()
+            if self._fetcher.failure is not None and not self._closed:
+                raise self._fetcher.failure
+            self._show_progress()
+            taken = self._lanes.take(limit)
+            if taken is not None:
+                return Delivery(self._group.topic, taken.partition, taken.records, taken.end, self._mark(taken.records))
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                return None
+
+    def _mark(self, records: list[tuple[object, ...]]) -> str:
+        """The log that these are of, as its leader was when it wrote the last of them."""
+        epoch = records[-1][4].leader_epoch()  # type: ignore[attr-defined]  # a record's own end is the message
+        found = self._marks.get(epoch)
+        if found is None:
+            state = self._fetcher.state
+            assert state is not None
+            found = self._marks[epoch] = str(Mark(state.cluster, state.identity, epoch))
+        return found
+
+    def _show_progress(self) -> None:
+        if self._loop.time() - self._shown_at >= SHOW_EVERY_S:
+            self._shown_at = self._loop.time()
+            self._fetcher.commit(self._group.positions())
+
+    async def _serve(self) -> None:
+        """What the fetcher waits for. Whatever goes wrong here is raised here; there it waits no longer."""
+        while self._requests:
+            request = self._requests.popleft()
+            answer: Mapping[int, int] = {}
+            try:
+                if request.state is None:
+                    answer = await self._revoked(request)
+                else:
+                    answer = await self._assigned(request, request.state)
+            finally:
+                request.done.set_result(answer)
+
+    async def _assigned(self, request: Request, state: TopicState) -> Mapping[int, int]:
+        self._marks.clear()
+        reach("partitions.taken")
+        places = await self._group.assigned(request.partitions)
+        shifted = shifts(state, places)
+        if shifted:
+            await self._group.shifted(shifted)
+        begin = {partition: place.offset for partition, place in places.items()}
+        return begin | {shift.partition: shift.place.offset for shift in shifted}
+
+    async def _revoked(self, request: Request) -> Mapping[int, int]:
+        self._lanes.give_up(request.partitions)
+        await self._group.revoked(request.partitions)
+        positions = self._group.positions()
+        return {partition: positions[partition] for partition in request.partitions if partition in positions}
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._lanes.go_to(partition, offset)
+
+    def pause(self, partition: int) -> None:
+        self._lanes.pause(partition)
+
+    def resume(self, partition: int) -> None:
+        self._lanes.resume(partition)
+        self._wakeup.set()
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        return self._lanes.ends(self._fetcher.known_end)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._fetcher.close()
+        failed: BaseException | None = None
+        while self._fetcher.running:
+            self._wakeup.clear()
+            try:
+                await self._serve()
+            except BaseException as error:  # noqa: BLE001 - told below, once the partitions are given back
+                failed = failed or error
+            try:
+                async with asyncio.timeout(END_LOOK_S):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                continue
+        self._left(self)
+        if failed is not None:
+            raise failed

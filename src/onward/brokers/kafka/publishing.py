@@ -1,0 +1,196 @@
+"""Publishing: pipelined, acknowledged by all replicas in sync, in order per key also after a send that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from threading import Thread
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from onward.brokers.kafka.client import LIBRARY_LOG, Client
+from onward.brokers.kafka.cluster import MESSAGE_BYTES
+from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
+from onward.brokers.kafka.wire import Headers
+from onward.errors import EncodeError, OnwardError, PublishUncertainError
+
+POLL_S = 0.2
+YIELD_EVERY = 1_000
+ENDING_S = 5.0
+DEFAULT_TIMEOUT_MS = 30_000
+
+_WEAK = {
+    "linger.ms": 1,
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 131_072,
+    "message.max.bytes": MESSAGE_BYTES,
+}
+_STRONG = {
+    "enable.idempotence": True,  # with it acks=all
+    # Single messages must not expire: what comes behind one of them would be sent without it. Our own limit ends all.
+    "message.timeout.ms": 0,
+}
+_TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
+_NOTHING_SENT = frozenset(
+    {
+        *REFUSED,
+        *UNKNOWN_TOPIC,
+        KafkaError._PURGE_QUEUE,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+    }
+)
+
+
+class Prepared(NamedTuple):
+    """One message as the client takes it."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    partition: int
+    millis: int
+    headers: Headers
+
+
+class _Batch:
+    """What one `send` waits for; counted in the poller's thread."""
+
+    def __init__(self, count: int, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
+        self.count = count
+        self.published = 0
+        self.failed = 0
+        self.error: KafkaError | None = None
+        self.done = done
+        self._complete = complete
+
+    def delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.published += 1
+        else:
+            self.failed += 1
+            self.error = self.error or error
+        if self.over:
+            self._complete.append(self)
+
+    @property
+    def over(self) -> bool:
+        return self.published + self.failed >= self.count
+
+
+class Sender:
+    """One producer of the client library, and the thread that hears what became of its messages."""
+
+    def __init__(self, client: Client) -> None:
+        options = client.options(_WEAK, {})
+        timeouts = [int(options.pop(name)) for name in _TIMEOUTS if name in options]
+        self.timeout_s = min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._complete: deque[_Batch] = deque()
+        self._room = asyncio.Event()
+        self._closing = False
+        self.abandoned = False
+        try:
+            self._producer = Producer(options | _STRONG, logger=LIBRARY_LOG)
+        except KafkaException as error:
+            raise client.refused_option(error) from None
+        self._thread = Thread(target=self._run, name="onward-kafka-producer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """In its thread. When closing, until everything is told or was purged."""
+        while not self._closing or len(self._producer):
+            if self._producer.poll(POLL_S) and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._heard)
+
+    def _heard(self) -> None:
+        self._room.set()
+        while self._complete:
+            done = self._complete.popleft().done
+            if not done.done():
+                done.set_result(None)
+
+    async def send(self, messages: Sequence[Prepared]) -> None:
+        """All of them acknowledged, in this order per partition.
+
+        Raises BrokerError and EncodeError where none was published, PublishUncertainError where some may have been.
+        """
+        batch = _Batch(len(messages), self._loop.create_future(), self._complete)
+        refused: OnwardError | None = None
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                refused = await self._enqueue(messages, batch)
+                if batch.count:
+                    await batch.done
+        except TimeoutError:
+            await self._abandon()
+            raise self._uncertain(batch, len(messages), f"no answer in {self.timeout_s:g} s") from None
+        if refused is None and batch.error is None:
+            return
+        if batch.published or (batch.error is not None and batch.error.code() not in _NOTHING_SENT):
+            why = str(refused) if batch.error is None else self._client.teller.scrub(batch.error.str())
+            raise self._uncertain(batch, len(messages), why)
+        if refused is None:
+            assert batch.error is not None
+            refused = self._refusal(batch.error, messages)
+        raise refused
+
+    async def _enqueue(self, messages: Sequence[Prepared], batch: _Batch) -> OnwardError | None:
+        """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
+        produce, delivered = self._producer.produce, batch.delivered
+        for number, (topic, value, key, partition, millis, headers) in enumerate(messages):
+            if number % YIELD_EVERY == 0 and number:
+                await asyncio.sleep(0)
+            while True:
+                self._room.clear()
+                try:
+                    produce(topic, value, key, partition, on_delivery=delivered, timestamp=millis, headers=headers)
+                    break
+                except BufferError:
+                    await self._room.wait()
+                except KafkaException as error:
+                    batch.count = number
+                    if batch.over and not batch.done.done():
+                        batch.done.set_result(None)
+                    return self._refusal(error.args[0], messages[number : number + 1])
+        return None
+
+    async def _abandon(self) -> None:
+        """Nothing that waits may be sent any more: what came in before it is not known to be there."""
+        self.abandoned = True
+        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        self._closing = True
+
+    def _refusal(self, error: KafkaError, messages: Sequence[Prepared]) -> OnwardError:
+        names = ", ".join(sorted({repr(message.topic) for message in messages}))
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            largest = max(len(message.value or b"") for message in messages)
+            return EncodeError(
+                f"Kafka does not take an event of {largest:,} bytes on topic {names}: nothing was published. Keep large"
+                " content elsewhere and publish where it is, or raise the topic's max.message.bytes."
+            )
+        return self._client.teller.told(error, f"Publishing to topic {names}")
+
+    def _uncertain(self, batch: _Batch, count: int, why: str) -> PublishUncertainError:
+        return PublishUncertainError(
+            f"Publishing {count} event(s) to Kafka at {self._client.address.servers} failed ({why}): {batch.published}"
+            " are there, and of the others some may be. To publish again may publish those twice; a handler that keeps"
+            " to the event's key takes no harm.",
+            published=batch.published,
+            count=count,
+        )
+
+    async def close(self) -> None:
+        """What is under way has ENDING_S to end."""
+        self._closing = True
+        await asyncio.to_thread(self._thread.join, ENDING_S)
+        if self._thread.is_alive():
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+            await asyncio.to_thread(self._thread.join, ENDING_S)

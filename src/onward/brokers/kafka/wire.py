@@ -1,0 +1,161 @@
+"""Events as Kafka messages: plain JSON in the value, CloudEvents 1.0 attributes in the headers (binary mode).
+
+A record is `(offset, tag, value, key, message)`. Its tag is the bytes of the type where the version is 1, so that where
+onward wrote the headers, none but the first two are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from onward import ids
+from onward.errors import DecodeError, MessageError
+from onward.events import Attributes, Envelope, from_headers, headers_of
+from onward.ports import Outgoing, Record, WireType
+
+NO_TYPE = b""
+SOURCE_UNSAID = "kafka"
+
+_TYPE = "ce_type"
+_SECOND = ("ce_dataversion", b"1")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Headers = list[tuple[str, str | bytes | None]]  # as the client library wants them: ours are all bytes
+
+
+class Versioned(NamedTuple):
+    """The tag of a record that says a version other than 1, or what is none."""
+
+    type: bytes
+    version: int | None
+
+
+class TooLarge(NamedTuple):
+    """The tag of a record whose value was cut to `limit` bytes."""
+
+    tag: Hashable
+    limit: int
+
+
+def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Record]], list[Message]]:
+    """Records by partition, in order, and the messages that are none but tell of something."""
+    found: dict[int, list[Record]] = {}
+    told: list[Message] = []
+    current = -1
+    add: Callable[[Any], None] = told.append
+    for message in messages:
+        if message.error() is not None:
+            told.append(message)
+            continue
+        partition: Any = message.partition()
+        if partition != current:
+            current = partition
+            add = found.setdefault(partition, []).append
+        tag: Any = NO_TYPE
+        try:
+            headers: Any = message.headers()
+            if headers:
+                name, tag = headers[0]
+                if name != _TYPE or not tag or len(headers) == 1 or headers[1] != _SECOND:
+                    tag = _tag(headers)
+        except SystemError:  # a header's name that is not UTF-8: the library can't give any of them
+            tag = NO_TYPE
+        value = message.value()
+        if value is not None and len(value) > limit:
+            tag, value = TooLarge(tag, limit), value[:limit]
+        key: Any = message.key()
+        if key is not None:
+            try:
+                key = key.decode()
+            except UnicodeDecodeError:
+                key = key.decode(errors="backslashreplace")
+        add((message.offset(), tag, value, key, message))
+    return found, told
+
+
+def _tag(headers: list[tuple[str, bytes | None]]) -> Hashable:
+    """Anybody's headers. A type that can't be read is as if it were not said."""
+    said = from_headers(headers)
+    if said.type is None:
+        return NO_TYPE
+    written = said.type.encode()
+    return written if said.version == 1 else Versioned(written, said.version)
+
+
+def wire_type(tag: Hashable) -> WireType:
+    if isinstance(tag, TooLarge):
+        return wire_type(tag.tag)._replace(fault=_too_large(tag.limit))
+    if isinstance(tag, Versioned):
+        return WireType(_text(tag.type), tag.version or 1, None if tag.version else _no_version())
+    assert isinstance(tag, bytes)
+    return WireType(_text(tag), 1)
+
+
+def _text(written: bytes) -> str:
+    """A type as `from_headers` would read it: "" where it can't be."""
+    return from_headers([(_TYPE, written)]).type or ""
+
+
+def envelope(topic: str, partition: int, record: Record, identity: str) -> Envelope:
+    """What the headers say, and for what they don't: the place as id, the time that Kafka noted, no source."""
+    offset, tag, _, key, message = record
+    try:
+        said = from_headers(message.headers() or ())
+    except SystemError:
+        said = Attributes()
+    wire = wire_type(tag)
+    return Envelope(
+        id=said.id or f"{identity}/{partition}/{offset}",
+        source=said.source or SOURCE_UNSAID,
+        type=wire.type,
+        version=wire.version,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        time=said.time or _noted(message),
+        extensions=said.extensions,
+    )
+
+
+def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers:
+    """`new_id` is the id of an event that has none yet. One without a type says neither type nor version."""
+    written: Headers = list(
+        headers_of(
+            event.type,
+            event.version,
+            id=_id(event.id or new_id),
+            source=(event.source or source).encode(),
+            time=time,
+            extensions=msgspec.json.decode(event.extra, type=dict[str, str]) if event.extra else {},
+        )
+    )
+    return written if event.type else written[2:]
+
+
+def _id(written: bytes) -> bytes:
+    return ids.text(written).encode() if len(written) == 16 else written
+
+
+def _noted(message: Message) -> datetime:
+    kind, millis = message.timestamp()
+    return _EPOCH if kind == TIMESTAMP_NOT_AVAILABLE else _EPOCH + timedelta(milliseconds=millis)
+
+
+def _too_large(limit: int) -> MessageError:
+    return DecodeError(
+        f"A message has more than {limit:,} bytes, the most that is taken; the dead letter keeps its first {limit:,}."
+        " Have the producer keep large content elsewhere, or raise max_value_bytes in ONWARD_BROKER."
+    )
+
+
+def _no_version() -> MessageError:
+    return DecodeError(
+        "A message's header ce_dataversion is no whole number from 1 on, so it can't be told which version of its type"
+        " it is. Have the producer send the number, or leave the header out for version 1."
+    )
