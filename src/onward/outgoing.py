@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from onward.errors import EncodeError
 from onward.events import EventType, encode_error, event_type
@@ -77,11 +77,12 @@ def put_off(events: list[Outgoing], due: int | None) -> list[Outgoing]:
     return events if due is None else [event._replace(due=due) for event in events]
 
 
-def flatten(returned: object) -> Iterator[object]:
-    """The events in what a handler returned: one, or a list or tuple of them (None inside is nobody)."""
-    if isinstance(returned, (list, tuple)):
-        for item in returned:
-            if item is not None:
-                yield item
-    else:
-        yield returned
+def encode_returned(returned: object, outputs: list[Outgoing]) -> None:
+    """Add what a handler returned: an event, several in a list or tuple (None inside is nobody), or None."""
+    write = _writers.get(type(returned))
+    if write is not None:
+        outputs.append(write(returned, None))
+    elif isinstance(returned, (list, tuple)):
+        outputs.extend(encode(each) for each in returned if each is not None)
+    elif returned is not None:
+        outputs.append(encode(returned))

@@ -13,7 +13,7 @@ from random import random
 from typing import Any
 
 from onward.errors import MessageError, StoreConflictError
-from onward.outgoing import encode, flatten
+from onward.outgoing import encode_returned
 from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
@@ -183,8 +183,9 @@ class PlainRunner:
         return None
 
     async def _call(self, event: Any, context: Context | None) -> list[Outgoing]:
-        returned = await self._bound.call(event, None, context)
-        return [] if returned is None else [encode(each) for each in flatten(returned)]
+        outputs: list[Outgoing] = []
+        encode_returned(await self._bound.call(event, None, context), outputs)
+        return outputs
 
     async def _settle_own(self, own: OwnTransaction, window: Window, offset: int, outputs: list[Outgoing]) -> None:
         """The handler's own transaction: its effects, its events and the mark of this one event."""

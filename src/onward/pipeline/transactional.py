@@ -18,13 +18,13 @@ from typing import Any
 
 from onward.errors import BatchFailed, MessageError, StoreConflictError, TransactionError
 from onward.events import Envelope
+from onward.outgoing import encode_returned
 from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain
 from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.halves import Halves
 from onward.pipeline.invocation import Bound, is_cancelled
-from onward.pipeline.returned import publish_returned
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury, survived, take_back_mark
 from onward.pipeline.suspensions import Suspensions
@@ -204,7 +204,7 @@ class TransactionalRunner:
                         continue
                     self._suspensions.entering(bound.handler.name)
                     if bound.direct is not None:
-                        publish_returned(unit, await bound.direct(event, unit.tx))
+                        encode_returned(await bound.direct(event, unit.tx), unit.outputs)
                     else:
                         await self._call(claim, unit, bound, event, record)
                     succeeded[bound.handler.name] += 1
@@ -220,13 +220,13 @@ class TransactionalRunner:
                 break
         for bound, events in listed.items():
             self._suspensions.entering(bound.handler.name)
-            publish_returned(unit, await bound.call(events, unit, self._list_context(bound, claim, records[0])))
+            encode_returned(await bound.call(events, unit, self._list_context(bound, claim, records[0])), unit.outputs)
             succeeded[bound.handler.name] += len(events)
         return done, succeeded, skipped, passed
 
     async def _call(self, claim: Claim, unit: Unit, bound: Bound, event: Any, record: Record) -> None:
         context = self._context(bound, claim, record) if bound.wants_context else None
-        publish_returned(unit, await bound.call(event, unit, context))
+        encode_returned(await bound.call(event, unit, context), unit.outputs)
 
     def _context(self, bound: Bound, claim: Claim, record: Record) -> Context:
         tried = claim.attempts.get((record[0], bound.handler.name))
@@ -407,7 +407,7 @@ class TransactionalRunner:
         await unit.mark()
         try:
             context = self._list_context(bound, claim, items[0][0])
-            publish_returned(unit, await bound.call([event for _, event in items], unit, context))
+            encode_returned(await bound.call([event for _, event in items], unit, context), unit.outputs)
             await unit.keep()
         except NOBODYS_ATTEMPT:
             raise
@@ -468,11 +468,11 @@ async def _run_direct(
     deadline: float,
 ) -> int:
     """The innermost loop, with nothing between it and the user's function; how many of the events it ran."""
-    tx = unit.tx
+    tx, outputs = unit.tx, unit.outputs
     for done, event in enumerate(events, 1):
         returned = await function(event, tx)
         if returned is not None:
-            publish_returned(unit, returned)
+            encode_returned(returned, outputs)
         if suspensions.noticed and perf_counter() > deadline:
             return done
     return len(events)

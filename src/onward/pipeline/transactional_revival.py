@@ -6,10 +6,10 @@ import asyncio
 import logging
 from time import perf_counter
 
+from onward.outgoing import encode_returned
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.pipeline.invocation import Bound, is_cancelled
-from onward.pipeline.returned import publish_returned
 from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
 from onward.pipeline.routing import Route, Routes
 from onward.ports import Claim, Retried, Settlement, Store, WireType
@@ -70,7 +70,7 @@ class TransactionalRevival:
             for bound in wanted:
                 context = Context(self._service, bound.handler.name, letter.envelope, letter.attempts, late=True)
                 argument = [event] if bound in route.lists else event
-                publish_returned(unit, await bound.call(argument, unit, context))
+                encode_returned(await bound.call(argument, unit, context), unit.outputs)
             names = [bound.handler.name for bound in wanted]
             others = [] if letter.handler else [name for name in self._routes.handlers if name not in names]
             settlement = Settlement(

@@ -28,7 +28,7 @@ from onward.topics import Topic
 
 LANE_SHIFT = 40  # 2**40 events per partition, 2**22 partitions per file
 OFFSET_MASK = (1 << LANE_SHIFT) - 1
-READ_CHUNK = 16  # so many records are read before their size is looked at
+READ_CHUNK = 32  # so many records are read before their size is looked at: 32 MiB of the largest there are
 
 _SELECT = (
     "SELECT pos & 1099511627775, kind, value, key, id, source, time, extra FROM onward_log"

@@ -27,18 +27,12 @@ _entered: ContextVar[tuple[Savepoint, ...]] = ContextVar("onward_savepoints", de
 """Those that the running code is inside of. A task begins with what surrounds the place that started it."""
 
 
-class Savepoints:
-    """The stack of one transaction. Empty, and so false, nearly always."""
-
-    def __init__(self) -> None:
-        self._stack: list[Savepoint] = []
-
-    def __len__(self) -> int:
-        return len(self._stack)
+class Savepoints(list[Savepoint]):
+    """The stack of one transaction. Empty, and so false, nearly always, and every statement asks: hence a list."""
 
     def refuse_others(self) -> None:
         """Raises TransactionError in code that is not inside the innermost savepoint."""
-        if self._stack and self._stack[-1] not in _entered.get():
+        if self and self[-1] not in _entered.get():
             raise TransactionError(
                 "A savepoint of another task is open in this transaction, and what happens now would be undone with it."
                 " Open one savepoint around both tasks, or let one finish before the other begins."
@@ -48,16 +42,16 @@ class Savepoints:
         """A new innermost one. Raises TransactionError as `refuse_others` does."""
         self.refuse_others()
         savepoint = Savepoint(f"onward_user_{next(_numbers)}", outputs)
-        self._stack.append(savepoint)
+        self.append(savepoint)
         _entered.set((*_entered.get(), savepoint))
         return savepoint
 
     def leave(self, savepoint: Savepoint) -> bool | None:
         """Close it and all inside it; whether it was the innermost one, and None if it was closed before."""
         _entered.set(tuple(each for each in _entered.get() if each is not savepoint))
-        if savepoint not in self._stack:
+        if savepoint not in self:
             return None
-        place = self._stack.index(savepoint)
-        innermost = place == len(self._stack) - 1
-        del self._stack[place:]
+        place = self.index(savepoint)
+        innermost = place == len(self) - 1
+        del self[place:]
         return innermost
