@@ -60,6 +60,19 @@ def test_a_cancelled_block_rolls_back(database_path: Path) -> None:
         assert places(database) == ["Aarau"]
 
 
+def test_a_script_that_raises_inside_a_transaction_leaves_nothing_and_no_lock(database_path: Path) -> None:
+    def fail(database: Database) -> None:
+        with database.transaction_sync() as writer:
+            writer.execute("INSERT INTO place (name) VALUES ('Aarau')")
+            raise LookupError
+
+    with opened(database_path) as database, opened(database_path) as other:
+        with pytest.raises(LookupError):
+            fail(database)
+        asyncio.run(asyncio.wait_for(add(other, "Baden"), 5))
+        assert places(database) == ["Baden"]
+
+
 def test_begin_does_not_suspend_when_nobody_else_writes(database_path: Path) -> None:
     async def step(database: Database) -> None:
         with pytest.raises(StopIteration):
