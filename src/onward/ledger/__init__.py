@@ -5,6 +5,7 @@ Pure: no I/O, no clock; every value is frozen and every change returns a new one
 
 from onward.ledger.audit import Discrepancy, HandlerTally, Lost, Tally, check, lost_of_producer, lost_on_log
 from onward.ledger.intervals import LARGEST, MAX_ENCODED_BYTES, IntervalSet
+from onward.ledger.numbering import Lane, Numbering
 from onward.ledger.position import Position
 from onward.ledger.producers import Numbers, ProducerLedger
 
@@ -14,7 +15,9 @@ __all__ = [
     "Discrepancy",
     "HandlerTally",
     "IntervalSet",
+    "Lane",
     "Lost",
+    "Numbering",
     "Numbers",
     "Position",
     "ProducerLedger",
