@@ -79,6 +79,10 @@ class ClaimLostError(DeliveryError):
     """Another process owns the partition now. Nothing of this batch was stored; the owner handles it."""
 
 
+class LeaseLostError(DeliveryError):
+    """Another relay numbers the outbox now. Nothing of this step was stored; its successor sends what has numbers."""
+
+
 class RegistrationError(DeliveryError):
     """The handlers in this code disagree with those that the store has on record; nothing was handled."""
 

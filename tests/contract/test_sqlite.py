@@ -1,17 +1,18 @@
 """The broker and the store on one SQLite file are what the contracts say."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from onward.brokers.sqlite import SqliteBroker, SqliteConsumer
-from onward.ports import Broker, Group, Log
+from onward.ports import Broker, Group, Log, Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.delivery import DelayedEvents
 from onward.sqlite.log import FileLog
+from onward.sqlite.outbox import FileOutbox
 from onward.stores.sqlite import SqliteStore
 from onward.testing import FakeClock
 from onward.testing.contracts import (
@@ -26,7 +27,10 @@ from onward.testing.contracts import (
     LogElsewhereContract,
     OpenBroker,
     OpenDelays,
+    OpenOutbox,
     OpenStore,
+    OutboxBench,
+    OutboxContract,
     Published,
     ReadingContract,
     RegistrationContract,
@@ -129,6 +133,25 @@ class TestSqliteStore(
             broker = SharedBroker(log)
             yield StoreBench(SqliteStore(log, "shop"), broker, FileInspection(database, broker.log))
             await broker.close()
+            database.close()
+
+        return open_it
+
+
+class TestSqliteOutbox(OutboxContract):
+    @pytest.fixture
+    def open_outbox(self, database_path: Path) -> OpenOutbox:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[OutboxBench]:
+            clock = FakeClock()
+            database = Database.open(database_path)
+            outbox = FileOutbox(database, "shop", now=clock.time)
+
+            async def publish(outputs: Sequence[Outgoing]) -> None:
+                async with database.transaction():
+                    outbox.append(outputs)
+
+            yield OutboxBench(outbox, publish, clock)
             database.close()
 
         return open_it

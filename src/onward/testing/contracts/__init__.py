@@ -19,6 +19,7 @@ from onward.testing.contracts.delivery import DeliveryContract
 from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
 from onward.testing.contracts.logs_elsewhere import LogElsewhereContract
+from onward.testing.contracts.outboxes import OpenOutbox, OutboxBench, OutboxContract
 from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
 from onward.testing.contracts.scenes import OpenBroker, OpenStore, Published, StoreBench, StoreInspection, logged
@@ -36,7 +37,10 @@ __all__ = [
     "LogElsewhereContract",
     "OpenBroker",
     "OpenDelays",
+    "OpenOutbox",
     "OpenStore",
+    "OutboxBench",
+    "OutboxContract",
     "Published",
     "ReadingContract",
     "RegistrationContract",

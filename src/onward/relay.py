@@ -1,0 +1,78 @@
+"""How events leave a store that is not the broker's file: what a relay needs of the store's outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from onward.ports import Outgoing
+
+
+class Term(NamedTuple):
+    """One relay's time at an outbox, and the incarnation under which it numbers, from 1 in every lane."""
+
+    epoch: int  # rises with each term
+    token: bytes
+    incarnation: bytes
+    opened: int  # microseconds since the epoch
+
+
+class Stamp(NamedTuple):
+    """The place of a row's events in the broker: partition and number of each, and who gave them."""
+
+    epoch: int
+    turn: int  # the row's place among those of the epoch, rising
+    incarnation: bytes
+    places: tuple[tuple[int, int], ...]
+
+
+class OutboxRow(NamedTuple):
+    """Events that one transaction published, in order; `stamp` is None until they have numbers."""
+
+    id: int
+    created: int  # microseconds since the epoch
+    events: list[Outgoing]
+    stamp: Stamp | None = None
+
+
+class OutboxStats(NamedTuple):
+    """Since when the oldest event waits that may leave, and whether a relay has the lease."""
+
+    oldest: int | None  # microseconds since the epoch; of a delayed one, its time
+    led: bool
+
+
+class Outbox(Protocol):
+    """Events of one service that its store's transactions published and its broker does not have yet.
+
+    A relay numbers rows, publishes them, and deletes them. What it does under a term that is over has no effect.
+    """
+
+    async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
+        """Begin a term, or prolong this one; None while another relay has the lease. 0 seconds give it up.
+
+        Raises LeaseLostError when `term` is over, and InfrastructureError.
+        """
+        ...
+
+    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
+        """The next rows, `limit` at most, and fewer when their events come to DELIVERY_BYTES.
+
+        Numbered ones in the order in which they were numbered, behind `after`; others by presence, in the order of
+        commits, those that had to wait for their time first.
+        """
+        ...
+
+    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+        """Store the numbers of these rows, by id, all or none. Raises LeaseLostError.
+
+        Raises TransactionError when one has numbers or is gone. After another InfrastructureError they may have been
+        stored: begin another term.
+        """
+        ...
+
+    async def delete(self, term: Term, ids: Sequence[int]) -> None:
+        """Forget rows that the broker has confirmed. Safe to repeat. Raises LeaseLostError."""
+        ...
+
+    async def stats(self) -> OutboxStats: ...

@@ -1,0 +1,182 @@
+"""The outbox in the file: one row for what a transaction published, numbered by one update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import urandom
+from time import time
+from typing import Any
+
+import apsw
+import msgspec
+
+from onward.delays import marked, micros_of
+from onward.errors import LeaseLostError, TransactionError
+from onward.ids import uuid7_bytes
+from onward.ports import DELIVERY_BYTES, Outgoing
+from onward.relay import OutboxRow, OutboxStats, Stamp, Term
+from onward.sqlite.database import Database
+from onward.sqlite.failures import translate
+from onward.sqlite.fetch import fetch
+
+ROW_EVENTS = 1_000
+ROW_BYTES = 1 << 20
+
+_INSERT = "INSERT INTO onward_outbox (service, due, created_at, events, body) VALUES (?, ?, ?, ?, ?)"
+_COLUMNS = "id, created_at, body, epoch, turn, incarnation, places FROM onward_outbox"
+_NUMBERED = (
+    f"SELECT {_COLUMNS} WHERE service = ?1 AND epoch IS NOT NULL AND (epoch, turn) > (?2, ?3)"
+    " ORDER BY epoch, turn LIMIT ?4"
+)
+_DUE = f"SELECT {_COLUMNS} WHERE service = ? AND epoch IS NULL AND due <= ? ORDER BY due, id LIMIT ?"
+_WAITING = f"SELECT {_COLUMNS} WHERE service = ? AND epoch IS NULL AND due IS NULL ORDER BY id LIMIT ?"
+_LEASE = (
+    "INSERT INTO onward_relay (service, epoch, token, until) VALUES (?1, 1, ?2, ?3) ON CONFLICT DO UPDATE"
+    " SET epoch = epoch + 1, token = excluded.token, until = excluded.until WHERE token IS NULL OR until <= ?4"
+    " RETURNING epoch"
+)
+_PROLONG = "UPDATE onward_relay SET until = ?3, token = CASE WHEN ?4 THEN token END WHERE service = ?1 AND token = ?2"
+_STAMP = (
+    "UPDATE onward_outbox SET epoch = ?, turn = ?, incarnation = ?, places = ?"
+    " WHERE id = ? AND service = ? AND epoch IS NULL"
+)
+_OLDEST = (  # each the first of an index: how much waits makes no difference
+    "SELECT min(at) FROM ("
+    "SELECT * FROM (SELECT created_at AS at FROM onward_outbox WHERE service = ?1 AND epoch IS NOT NULL"
+    " ORDER BY epoch, turn LIMIT 1) UNION ALL "
+    "SELECT * FROM (SELECT created_at FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due IS NULL"
+    " ORDER BY id LIMIT 1) UNION ALL "
+    "SELECT * FROM (SELECT due FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
+    " ORDER BY due LIMIT 1))"
+)
+_encode = msgspec.msgpack.Encoder().encode
+_events = msgspec.msgpack.Decoder(list[Outgoing]).decode
+_places = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...]).decode
+
+
+class FileOutbox:
+    """`Outbox` of one service in a file. `append` writes to it, inside the transaction that is open."""
+
+    def __init__(self, database: Database, service: str, *, now: Callable[[], float] = time) -> None:
+        """`now` gives seconds since the epoch."""
+        self._database = database
+        self._service = service
+        self._now = now
+
+    def append(self, outputs: Sequence[Outgoing]) -> None:
+        """To be called last in the transaction. Each event gets its id here, the same however often it is sent."""
+        created = micros_of(self._now())
+        self._database.writer.executemany(
+            _INSERT,
+            [
+                (self._service, part[0].due, created, len(part), _encode(part))
+                for part in _parts(self._complete(outputs))
+            ],
+        )
+
+    def _complete(self, outputs: Sequence[Outgoing]) -> list[Outgoing]:
+        return [
+            event._replace(
+                id=event.id or new_id,
+                source=event.source or self._service,
+                extra=event.extra if event.due is None else marked(event.extra, event.due),
+            )
+            for event, new_id in zip(outputs, uuid7_bytes(len(outputs)), strict=True)
+        ]
+
+    async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
+        now = self._now()
+        try:
+            async with self._database.transaction() as connection:
+                if term is not None:
+                    connection.execute(_PROLONG, (self._service, term.token, now + for_s, for_s > 0))
+                    self._refuse_over(connection.changes())
+                    return term if for_s > 0 else None
+                token = urandom(16)
+                found = fetch(connection, _LEASE, (self._service, token, now + for_s, now))
+        except apsw.Error as error:
+            raise translate(error, "Taking the lease of the outbox") from error
+        return Term(found[0][0], token, urandom(16), micros_of(now)) if found else None
+
+    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
+        if numbered:
+            place = (after.epoch, after.turn) if after is not None else (-1, -1)
+            return list(_opened(self._database.read(_NUMBERED, (self._service, *place, limit))))
+        found = self._database.read(_DUE, (self._service, micros_of(self._now()), limit))
+        if len(found) < limit:
+            found += self._database.read(_WAITING, (self._service, limit - len(found)))
+        return list(_opened(found))
+
+    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+        rows = [
+            (each.epoch, each.turn, each.incarnation, _encode(each.places), row_id, self._service)
+            for row_id, each in stamps.items()
+        ]
+        try:
+            async with self._database.transaction() as connection:
+                self._compare(connection, term)
+                before = connection.total_changes()
+                connection.executemany(_STAMP, rows)
+                if connection.total_changes() - before != len(rows):
+                    raise TransactionError(
+                        f"Of {len(rows)} rows of the outbox of service {self._service!r} some have numbers or are gone;"
+                        " none was numbered. Begin another term, which sends what has numbers first."
+                    )
+        except apsw.Error as error:
+            raise translate(error, "Numbering events of the outbox") from error
+
+    async def delete(self, term: Term, ids: Sequence[int]) -> None:
+        try:
+            async with self._database.transaction() as connection:
+                self._compare(connection, term)
+                connection.executemany(
+                    "DELETE FROM onward_outbox WHERE id = ? AND service = ?", [(each, self._service) for each in ids]
+                )
+        except apsw.Error as error:
+            raise translate(error, "Deleting from the outbox what the broker has") from error
+
+    async def stats(self) -> OutboxStats:
+        now = self._now()
+        ((oldest,),) = self._database.read(_OLDEST, (self._service, micros_of(now)))
+        led = self._database.read(
+            "SELECT 1 FROM onward_relay WHERE service = ? AND token IS NOT NULL AND until > ?", (self._service, now)
+        )
+        return OutboxStats(oldest, bool(led))
+
+    def _compare(self, connection: apsw.Connection, term: Term) -> None:
+        """The writer is ours from here to the commit, and nobody can begin another term meanwhile."""
+        held = fetch(connection, "SELECT token FROM onward_relay WHERE service = ?", (self._service,))
+        self._refuse_over(held == [(term.token,)])
+
+    def _refuse_over(self, held: object) -> None:
+        if not held:
+            raise LeaseLostError(
+                f"Another relay has taken over the outbox of service {self._service!r}, or its lease was given up;"
+                " nothing of this step was stored. The next leader sends what has numbers."
+            )
+
+
+def _parts(outputs: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
+    """In order, each of one time, and bounded, so that a reader can bound what it holds."""
+    part: list[Outgoing] = []
+    size = 0
+    for event in outputs:
+        bytes_ = len(event.value or b"")
+        if part and (event.due != part[0].due or len(part) >= ROW_EVENTS or size + bytes_ > ROW_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += bytes_
+    if part:
+        yield part
+
+
+def _opened(found: Sequence[tuple[Any, ...]]) -> Iterator[OutboxRow]:
+    """At least one, and as many as come to DELIVERY_BYTES."""
+    size = 0
+    for row_id, created, body, epoch, turn, incarnation, places in found:
+        size += len(body)
+        if size > DELIVERY_BYTES and size > len(body):
+            return
+        stamp = None if epoch is None else Stamp(epoch, turn, incarnation, _places(places))
+        yield OutboxRow(row_id, created, _events(body), stamp)
