@@ -264,9 +264,8 @@ class TransactionalRunner:
                 cut = sum(record[0] <= ended.last for record in records[:cut])
                 continue
             self._report(found, again)
-            next_offset = records[stop][0] if stop < len(records) else None
-            waits = [failure.after_s for failure in again if failure.offset == next_offset]
-            return stop, max(waits, default=None)
+            # Also for one that is further on, where time was up before it: none is tried again before its wait.
+            return stop, max((failure.after_s for failure in again), default=None)
 
     async def _settle_carefully(
         self, claim: Claim, unit: Unit, records: list[Record], stop: int, found: Gathered, again: list[Failure]

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from onward import BatchFailed, FatalError, Transaction
+from onward.pipeline import transactional
 from onward.pipeline.transactional import TransactionalRunner
 from onward.ports import Claim
 from tests.unit.pipeline.stage import INSERT, Billed, Ordered, Stage
@@ -100,6 +103,30 @@ def test_a_retryable_failure_in_a_list_lets_what_comes_before_commit_first() -> 
         assert await stage.drive(runner, claim) == [2.0]
         assert stage.effects() == [0, 1, 2, 4, 5]
         assert stage.letters() == [(3, "save", "attempts_spent", 3, "dead")]
+
+    asyncio.run(main())
+
+
+def test_a_failure_that_time_was_up_before_is_not_tried_again_before_its_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        calls: list[list[int]] = []
+
+        async def save(orders: list[Ordered], tx: Transaction) -> None:
+            calls.append([order.n for order in orders])
+            for order in orders:
+                await tx.execute(INSERT, by="save", n=order.n)
+                if order.n == 3:
+                    if len(orders) == 1:  # found, so that what comes before it runs next, one event in each pass
+                        monkeypatch.setattr(transactional, "HOLD_S", -1.0)
+                    raise OSError("down")
+
+        stage = Stage()
+        stage.on(save)
+        runner, claim = await begun(stage, 6)
+        assert await runner.handle(claim, stage.delivery()) == 1.0
+        assert calls[-1] == [0]
+        assert stage.effects() == [0]
+        assert stage.rows("SELECT offset, attempts FROM onward_attempt") == [(3, 1)]
 
     asyncio.run(main())
 
