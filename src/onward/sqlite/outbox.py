@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import urandom
 from time import time
-from typing import Any
 
 import apsw
-import msgspec
 
-from onward.delays import marked, micros_of
-from onward.errors import LeaseLostError, TransactionError
-from onward.ids import uuid7_bytes
-from onward.ports import DELIVERY_BYTES, Outgoing
+from onward.delays import micros_of
+from onward.ports import Outgoing
 from onward.relay import OutboxRow, OutboxStats, Stamp, Term
+from onward.relay.refusals import numbered_or_gone, term_over
+from onward.relay.rows import body, completed, opened, parts, places
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
-
-ROW_EVENTS = 1_000
-ROW_BYTES = 1 << 20
 
 _INSERT = "INSERT INTO onward_outbox (service, due, created_at, events, body) VALUES (?, ?, ?, ?, ?)"
 _COLUMNS = "id, created_at, body, epoch, turn, incarnation, places FROM onward_outbox"
@@ -49,9 +44,6 @@ _OLDEST = (  # each the first of an index: how much waits makes no difference
     "SELECT * FROM (SELECT due FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
     " ORDER BY due LIMIT 1))"
 )
-_encode = msgspec.msgpack.Encoder().encode
-_events = msgspec.msgpack.Decoder(list[Outgoing]).decode
-_places = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...]).decode
 
 
 class FileOutbox:
@@ -69,20 +61,10 @@ class FileOutbox:
         self._database.writer.executemany(
             _INSERT,
             [
-                (self._service, part[0].due, created, len(part), _encode(part))
-                for part in _parts(self._complete(outputs))
+                (self._service, part[0].due, created, len(part), body(part))
+                for part in parts(completed(outputs, self._service))
             ],
         )
-
-    def _complete(self, outputs: Sequence[Outgoing]) -> list[Outgoing]:
-        return [
-            event._replace(
-                id=event.id or new_id,
-                source=event.source or self._service,
-                extra=event.extra if event.due is None else marked(event.extra, event.due),
-            )
-            for event, new_id in zip(outputs, uuid7_bytes(len(outputs)), strict=True)
-        ]
 
     async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
         now = self._now()
@@ -101,15 +83,15 @@ class FileOutbox:
     async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
         if numbered:
             place = (after.epoch, after.turn) if after is not None else (-1, -1)
-            return list(_opened(self._database.read(_NUMBERED, (self._service, *place, limit))))
+            return list(opened(self._database.read(_NUMBERED, (self._service, *place, limit))))
         found = self._database.read(_DUE, (self._service, micros_of(self._now()), limit))
         if len(found) < limit:
             found += self._database.read(_WAITING, (self._service, limit - len(found)))
-        return list(_opened(found))
+        return list(opened(found))
 
     async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
         rows = [
-            (each.epoch, each.turn, each.incarnation, _encode(each.places), row_id, self._service)
+            (each.epoch, each.turn, each.incarnation, places(each), row_id, self._service)
             for row_id, each in stamps.items()
         ]
         try:
@@ -118,10 +100,7 @@ class FileOutbox:
                 before = connection.total_changes()
                 connection.executemany(_STAMP, rows)
                 if connection.total_changes() - before != len(rows):
-                    raise TransactionError(
-                        f"Of {len(rows)} rows of the outbox of service {self._service!r} some have numbers or are gone;"
-                        " none was numbered. Begin another term, which sends what has numbers first."
-                    )
+                    raise numbered_or_gone(len(rows), self._service)
         except apsw.Error as error:
             raise translate(error, "Numbering events of the outbox") from error
 
@@ -150,33 +129,4 @@ class FileOutbox:
 
     def _refuse_over(self, held: object) -> None:
         if not held:
-            raise LeaseLostError(
-                f"Another relay has taken over the outbox of service {self._service!r}, or its lease was given up;"
-                " nothing of this step was stored. The next leader sends what has numbers."
-            )
-
-
-def _parts(outputs: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
-    """In order, each of one time, and bounded, so that a reader can bound what it holds."""
-    part: list[Outgoing] = []
-    size = 0
-    for event in outputs:
-        bytes_ = len(event.value or b"")
-        if part and (event.due != part[0].due or len(part) >= ROW_EVENTS or size + bytes_ > ROW_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(event)
-        size += bytes_
-    if part:
-        yield part
-
-
-def _opened(found: Sequence[tuple[Any, ...]]) -> Iterator[OutboxRow]:
-    """At least one, and as many as come to DELIVERY_BYTES."""
-    size = 0
-    for row_id, created, body, epoch, turn, incarnation, places in found:
-        size += len(body)
-        if size > DELIVERY_BYTES and size > len(body):
-            return
-        stamp = None if epoch is None else Stamp(epoch, turn, incarnation, _places(places))
-        yield OutboxRow(row_id, created, _events(body), stamp)
+            raise term_over(self._service)

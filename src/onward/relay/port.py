@@ -1,4 +1,4 @@
-"""How events leave a store that is not the broker's file: what a relay needs of the store's outbox."""
+"""What a relay needs of a store's outbox."""
 
 from __future__ import annotations
 

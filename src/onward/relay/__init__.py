@@ -1,0 +1,5 @@
+"""How events leave a store that is not the broker's file: its outbox, and what stores share that keep one."""
+
+from onward.relay.port import Outbox, OutboxRow, OutboxStats, Stamp, Term
+
+__all__ = ["Outbox", "OutboxRow", "OutboxStats", "Stamp", "Term"]
