@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from onward.ledger import Arrivals, ProducerLedger, Run
+
 if TYPE_CHECKING:
-    from datetime import datetime
     from types import TracebackType
 
     from onward.delays import Delay
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from onward.topics import Topic
 
 DELIVERY_BYTES = 8 << 20
+NOTHING_CAME = Arrivals(ProducerLedger(datetime.max.replace(tzinfo=UTC)))
 
 Record = tuple[Any, ...]
 Returned = TypeVar("Returned")
@@ -53,6 +56,12 @@ class WireType(NamedTuple):
     type: str
     version: int
     fault: MessageError | None = None
+
+
+class Repeated(NamedTuple):
+    """The tag of a record that came before at a lower offset, in place of its own: it goes to no handler."""
+
+    tag: Hashable
 
 
 class Outgoing(NamedTuple):
@@ -94,7 +103,8 @@ class Delivery:
     """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from.
 
     Their values are DELIVERY_BYTES at most, unless one record alone is larger. Offsets may have gaps, and what lies
-    between two records holds no event. `mark` is to be kept beside `end`.
+    between two records holds no event. `mark` is to be kept beside `end`. `runs` say which of them have producers'
+    numbers, rising by offset.
     """
 
     topic: str
@@ -102,6 +112,7 @@ class Delivery:
     records: list[Record]
     end: int
     mark: str = ""
+    runs: Sequence[Run] = ()
 
 
 @dataclass(slots=True)
@@ -254,8 +265,9 @@ class ServiceEntry:
 class Claim:
     """The right to move one account, as long as nobody claimed it after us.
 
-    Held by one task. `position` and `revision` are memory's copy, right as long as every settle succeeds;
-    after an error the claim is thrown away and taken again.
+    Held by one task. `position`, `revision` and `arrivals` are memory's copy, right as long as every settle succeeds;
+    after an error the claim is thrown away and taken again. What `arrivals` hold up to the new position is stored by
+    each settle.
     """
 
     subscription: int
@@ -270,6 +282,7 @@ class Claim:
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
     mark: str = ""  # stored beside the position by the next settle; "" leaves what is there
     marked: int | None = None  # the suspect event it set a mark for last
+    arrivals: Arrivals = NOTHING_CAME
 
 
 class Attempt(NamedTuple):

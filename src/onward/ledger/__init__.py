@@ -3,6 +3,7 @@
 Pure: no I/O, no clock; every value is frozen and every change returns a new one.
 """
 
+from onward.ledger.arrivals import Arrivals, Run
 from onward.ledger.audit import Discrepancy, HandlerTally, Lost, Tally, check, lost_of_producer, lost_on_log
 from onward.ledger.intervals import LARGEST, MAX_ENCODED_BYTES, IntervalSet
 from onward.ledger.numbering import Lane, Numbering
@@ -12,6 +13,7 @@ from onward.ledger.producers import Numbers, ProducerLedger
 __all__ = [
     "LARGEST",
     "MAX_ENCODED_BYTES",
+    "Arrivals",
     "Discrepancy",
     "HandlerTally",
     "IntervalSet",
@@ -21,6 +23,7 @@ __all__ = [
     "Numbers",
     "Position",
     "ProducerLedger",
+    "Run",
     "Tally",
     "check",
     "lost_of_producer",

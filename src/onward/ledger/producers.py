@@ -56,7 +56,7 @@ class ProducerLedger:
         below 1, done already or comes twice.
         """
         known = self.incarnations[incarnation]
-        listed = list(numbers)
+        listed = numbers if isinstance(numbers, range) else list(numbers)
         if not listed:
             return self
         finished = IntervalSet.of(listed)

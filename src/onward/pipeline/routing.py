@@ -11,7 +11,7 @@ from onward.errors import DecodeError, MessageError, UnknownTypeError, UnknownVe
 from onward.events import EventType, decode_error, decoder_for, registry
 from onward.pipeline.handlers import HandlerKind
 from onward.pipeline.invocation import Bound
-from onward.ports import Log, Record, WireType
+from onward.ports import Log, Record, Repeated, WireType
 
 MOST_TAGS = 10_000
 
@@ -76,7 +76,8 @@ class Routes:
         if found is None:
             if len(self._by_tag) == MOST_TAGS:  # anybody may write types without end to a topic
                 self._by_tag.clear()
-            found = self._by_tag[tag] = self.named(self._log.wire_type(tag))
+            repeated = isinstance(tag, Repeated)
+            found = self._by_tag[tag] = SKIP if repeated else self.named(self._log.wire_type(tag))
         return found
 
     def uniform(self, records: Sequence[Record]) -> tuple[Route, list[Any]] | None:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
 from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError, RegistrationError
 from onward.pipeline.suspects import take_back_mark
-from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Place, Settlement, Shift, Store
+from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Place, Repeated, Settlement, Shift, Store
 
 logger = logging.getLogger("onward.subscription")
 
@@ -173,6 +174,8 @@ class Subscription:
     async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:
         claim = self.claims[delivery.partition]
         claim.mark = delivery.mark or claim.mark
+        if delivery.runs:
+            delivery = _told_apart(claim, delivery)
         wait_s = await self._runner.handle(claim, delivery)
         if wait_s is not None:
             consumer.pause(delivery.partition)
@@ -260,3 +263,15 @@ class Subscription:
         for partition in list(self.claims):
             self._runner.forget(partition)
         self.claims.clear()
+
+
+def _told_apart(claim: Claim, delivery: Delivery) -> Delivery:
+    """What came before goes to nobody: a relay that is not sure sends again."""
+    claim.arrivals, repeated = claim.arrivals.arrive(delivery.records[0][0], delivery.runs)
+    if not repeated:
+        return delivery
+    again = {offset for each in repeated for offset in each}
+    records = [
+        (record[0], Repeated(record[1]), *record[2:]) if record[0] in again else record for record in delivery.records
+    ]
+    return replace(delivery, records=records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from os import urandom
 from time import time
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import apsw
 
 from onward.errors import StoreClosedError
-from onward.ledger import Position
+from onward.ledger import Arrivals, Position, ProducerLedger
 from onward.ports import (
     Attempt,
     Capabilities,
@@ -49,6 +50,7 @@ class MemoryAccount:
     unclean: int = 0
     suspect_until: int = 0
     mark: str = ""
+    arrivals: ProducerLedger = field(default_factory=lambda: ProducerLedger(datetime.now(UTC)))
     attempts: dict[tuple[int, str], Attempt] = field(default_factory=dict)
 
 
@@ -216,6 +218,7 @@ class MemoryStore:
             dict(account.attempts),
             {name: handler.joined[partition] for name, handler in handlers.items()},
             account.mark,
+            arrivals=Arrivals(account.arrivals),
         )
 
     @staticmethod
@@ -276,6 +279,7 @@ class MemoryStore:
         if done.suspect_until is not None:
             account.suspect_until = done.suspect_until
         account.mark = claim.mark
+        account.arrivals = claim.arrivals.upto(done.position.next)[0].stored
         if done.shift is not None:
             self._shift(claim, done.shift)
         account.attempts.update(done.attempts)

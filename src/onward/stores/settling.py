@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from types import MappingProxyType
 
 from onward.errors import ClaimLostError
+from onward.ledger import Arrivals, IntervalSet, Numbers, ProducerLedger
 from onward.ports import Claim, DeadLetter, Settlement
 
 logger = logging.getLogger("onward.handlers")
@@ -21,6 +25,20 @@ def tallies(done: Settlement) -> list[tuple[str, int, int, int]]:
     ]
 
 
+def arrived(claim: Claim, done: Settlement) -> list[tuple[str, int | None, bytes]]:
+    """Producers' numbers to put on record: (incarnation, owed from, an interval set of those that came)."""
+    if not claim.arrivals.runs:
+        return []
+    _, news = claim.arrivals.upto(done.position.next)
+    return [(incarnation, each.owed_from, each.done.to_bytes()) for incarnation, each in news.items()]
+
+
+def came(created: datetime, rows: Iterable[tuple[str, int, bytes]]) -> Arrivals:
+    """What `arrived` put on record, for a subscription created then. Raises ValueError for a damaged row."""
+    known = {name: Numbers(owed_from, IntervalSet.from_bytes(done)) for name, owed_from, done in rows}
+    return Arrivals(ProducerLedger(created, MappingProxyType(known)))
+
+
 def claim_lost(claim: Claim) -> ClaimLostError:
     """For a commit that compared token and revision and found others."""
     return ClaimLostError(
@@ -34,6 +52,7 @@ def claim_lost(claim: Claim) -> ClaimLostError:
 def settled(claim: Claim, done: Settlement) -> None:
     """Bring memory to what has just been committed, and log the dead letters."""
     claim.position = done.position
+    claim.arrivals, _ = claim.arrivals.upto(done.position.next)
     claim.revision += 1
     if done.clears_unclean:
         claim.unclean = 0

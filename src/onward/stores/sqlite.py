@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from os import urandom
 from time import time
 
 import apsw
 
 from onward.errors import StoreCorruptError
-from onward.ledger import IntervalSet, Position
+from onward.ledger import Arrivals, IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -19,6 +20,7 @@ from onward.stores.other_logs import grow, no_outlet
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
+from onward.stores.settling import came
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 from onward.topics import Topic
@@ -155,6 +157,7 @@ class SqliteStore:
         revision, start, next_offset, beyond, unclean, suspect_until, mark = row[0]
         try:
             position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
+            arrivals = _arrivals(connection, subscription, partition)
         except ValueError as error:
             raise StoreCorruptError(
                 f"The account of partition {partition} of {topic!r} is damaged ({error}); it was left as it is."
@@ -172,6 +175,7 @@ class SqliteStore:
             _attempts(connection, subscription, partition),
             _joined(connection, subscription, partition),
             mark,
+            arrivals=arrivals,
         )
 
     @staticmethod
@@ -243,6 +247,16 @@ def _attempts(connection: apsw.Connection, subscription: int, partition: int) ->
         (subscription, partition),
     )
     return {(row[0], row[1]): Attempt(*row[2:]) for row in rows}
+
+
+def _arrivals(connection: apsw.Connection, subscription: int, partition: int) -> Arrivals:
+    """Raises ValueError for a damaged row."""
+    ((created_at,),) = fetch(connection, "SELECT created_at FROM onward_subscription WHERE id = ?", (subscription,))
+    rows = connection.execute(
+        "SELECT incarnation, owed_from, done FROM onward_producer WHERE subscription = ? AND partition = ?",
+        (subscription, partition),
+    )
+    return came(datetime.fromtimestamp(created_at, UTC), rows)
 
 
 def _joined(connection: apsw.Connection, subscription: int, partition: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.other_logs import note_shift
 from onward.stores.refusals import inside_savepoint, swallowed
-from onward.stores.settling import claim_lost, settled, tallies
+from onward.stores.settling import arrived, claim_lost, settled, tallies
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 from onward.telemetry.failpoints import reach
 
@@ -29,6 +29,10 @@ _MOVE = (
     "UPDATE onward_account SET next_offset = ?1, beyond = ?2, revision = revision + 1, moved_at = ?3,"
     " unclean = CASE WHEN ?4 THEN 0 ELSE unclean END, suspect_until = coalesce(?5, suspect_until), mark = ?10"
     " WHERE subscription = ?6 AND partition = ?7 AND token = ?8 AND revision = ?9"
+)
+_CAME = (
+    "INSERT INTO onward_producer (subscription, partition, incarnation, owed_from, done) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET owed_from = excluded.owed_from, done = excluded.done"
 )
 _TALLY = (
     "INSERT INTO onward_tally (subscription, partition, handler, succeeded, dead, skipped) VALUES (?, ?, ?, ?, ?, ?)"
@@ -171,6 +175,8 @@ class SqliteUnit:
         )
         if writer.changes() != 1:
             raise claim_lost(claim)
+        for numbers in arrived(claim, done):
+            writer.execute(_CAME, (*where, *numbers))
         for tally in tallies(done):
             writer.execute(_TALLY, (*where, *tally))
         if done.dead:

@@ -11,12 +11,17 @@ from onward.stores.postgres.letters import LETTER, letter_row
 from onward.stores.postgres.other_logs import shifted
 from onward.stores.postgres.session import Command
 from onward.stores.postgres.text import storable
-from onward.stores.settling import claim_lost, tallies
+from onward.stores.settling import arrived, claim_lost, tallies
 
 _MOVE = (
     "UPDATE onward.account SET next_offset = $1, beyond = $2, revision = revision + 1, moved_at = $3,"
     " unclean = CASE WHEN $4 THEN 0 ELSE unclean END, suspect_until = coalesce($5, suspect_until),"
     " mark = $6 WHERE subscription = $7 AND partition = $8 AND token = $9 AND revision = $10"
+)
+_CAME = (
+    "INSERT INTO onward.producer (subscription, partition, incarnation, owed_from, done) VALUES ($1, $2, $3, $4, $5)"
+    " ON CONFLICT (subscription, partition, incarnation) DO UPDATE SET owed_from = excluded.owed_from,"
+    " done = excluded.done"
 )
 _TALLY = (
     "INSERT INTO onward.tally AS t (subscription, partition, handler, succeeded, dead, skipped)"
@@ -51,6 +56,8 @@ def settle(claim: Claim, done: Settlement) -> Iterator[Command]:
     yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim))
     if done.shift is not None:
         yield from shifted(claim, done.shift, done)
+    if numbers := arrived(claim, done):
+        yield Command(_CAME, [(*where, *each) for each in numbers])
     if sums := tallies(done):
         yield Command(_TALLY, [(*where, *each) for each in sums])
     if done.dead:

@@ -20,6 +20,7 @@ from onward.stores.postgres.session import Command, Session
 from onward.stores.postgres.unit import PostgresUnit
 from onward.stores.refusals import read_inside
 from onward.stores.result import StatementResult
+from onward.stores.settling import came
 
 MAX_THREADS = 64  # of plain functions; idle ones are used again before another is started
 
@@ -32,6 +33,8 @@ _ATTEMPTS = (
     'SELECT "offset", handler, attempts, error, fingerprint, first_at, last_at FROM onward.attempt'
     " WHERE subscription = $1 AND partition = $2"
 )
+_CREATED = "SELECT created_at FROM onward.subscription WHERE id = $1"
+_CAME = "SELECT incarnation, owed_from, done FROM onward.producer WHERE subscription = $1 AND partition = $2"
 _RELEASE = (
     "UPDATE onward.account SET token = NULL, owner = NULL, revision = revision + 1,"
     " unclean = CASE WHEN $1 THEN greatest(unclean - 1, 0) ELSE 0 END"
@@ -104,8 +107,11 @@ async def _claim(session: Session, subscription: int, topic: str, partition: int
         await grow(session, subscription, topic, partition)
         found = await session.run(_CLAIM, (token, member, subscription, partition), doing)
     revision, start, next_offset, beyond, unclean, suspect_until, mark = found.one()
+    created_at = (await session.run(_CREATED, (subscription,), doing)).scalar()
+    numbers = await session.run(_CAME, (subscription, partition), doing)
     try:
         position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
+        arrivals = came(created_at, numbers.rows)
     except ValueError as error:
         raise StoreCorruptError(
             f"The account of partition {partition} of {topic!r} is damaged ({error}); it was left as it is. Restore a"
@@ -132,4 +138,5 @@ async def _claim(session: Session, subscription: int, topic: str, partition: int
         },
         dict(joined.rows),
         mark,
+        arrivals=arrivals,
     )

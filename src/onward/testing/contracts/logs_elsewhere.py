@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
+from onward.errors import ClaimLostError
 from onward.events import Envelope
+from onward.ledger import Run
 from onward.ports import Attempt, Claim, DeadLetter, Place, Settlement, Shift
 from onward.testing.contracts.scenes import StoreBench, handler, on_store, service
 
@@ -73,6 +77,45 @@ class LogElsewhereContract:
         async with bench.store.unit() as unit:
             retried = await unit.retrying(claim)
         assert {each.letter.envelope.id for each in retried} == {"old", "new"}
+
+    @on_store
+    async def test_numbers_that_came_are_known_up_to_the_position_and_no_further(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        claim.arrivals, _ = claim.arrivals.arrive(0, [_run(1, 0, 6)])
+        await _settle(bench, claim, Settlement(claim.position.finish_through(4), {"pay": 4}))
+        again = await bench.claim_again(claim.subscription)
+        again.arrivals, repeated = again.arrivals.arrive(4, [_run(5, 4, 2), _run(3, 6, 5)])
+        assert repeated == [range(6, 10)]
+        await _settle(bench, again, Settlement(again.position.finish_through(11), {"pay": 3}, skipped=4))
+        third = await bench.claim_again(claim.subscription)
+        assert third.arrivals.arrive(11, [_run(1, 11, 8)])[1] == [range(11, 18)]
+
+    @on_store
+    async def test_an_incarnation_opened_after_the_subscription_is_owed_whole(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        older = _run(7, 2, 1)._replace(incarnation="older", opened=datetime(2000, 1, 1, tzinfo=UTC))
+        claim.arrivals, _ = claim.arrivals.arrive(0, [_run(3, 0, 2), older])
+        await _settle(bench, claim, Settlement(claim.position.finish_through(3), {"pay": 3}))
+        stored = (await bench.claim_again(claim.subscription)).arrivals.stored
+        assert [list(stored.missing(each, 9)) for each in (_run(1, 0, 1).incarnation, "older")] == [
+            [range(1, 3), range(5, 10)],
+            [range(8, 10)],
+        ]
+
+    @on_store
+    async def test_what_a_rolled_back_commit_had_of_numbers_is_not_known(self, bench: StoreBench) -> None:
+        claim = await bench.claimed()
+        stale = await bench.claim_again(claim.subscription)
+        await bench.claim_again(claim.subscription)
+        stale.arrivals, _ = stale.arrivals.arrive(0, [_run(1, 0, 3)])
+        with pytest.raises(ClaimLostError):
+            await _settle(bench, stale, Settlement(stale.position.finish_through(3), {"pay": 3}))
+        assert (await bench.claim_again(claim.subscription)).arrivals.stored.incarnations == {}
+
+
+def _run(number: int, offset: int, count: int) -> Run:
+    """Of a relay that began long after the subscription was made."""
+    return Run("0123456789abcdef0123456789abcdef", datetime(2100, 1, 1, tzinfo=UTC), number, offset, count)
 
 
 async def _settle(bench: StoreBench, claim: Claim, settlement: Settlement) -> None:
