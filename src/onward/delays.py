@@ -28,6 +28,16 @@ def micros_of(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
+def moment_of(micros: int) -> datetime:
+    """In UTC, from microseconds since the epoch."""
+    return _EPOCH + micros * _MICROSECOND
+
+
+def micros_at(moment: datetime) -> int:
+    """Microseconds since the epoch, of an aware datetime."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 def due_micros(now: float, at: datetime | None, delay: Delay | None) -> int | None:
     """When an event published now is due, in microseconds since the epoch; None for at once. Raises DelayError."""
     if at is not None and delay is not None:
@@ -45,7 +55,7 @@ def _due_at(now: int, at: datetime) -> int:
             f"at={at!r} is no moment, and nothing was published: give a datetime with a time zone, such as"
             " datetime.now(UTC) + timedelta(hours=1)."
         )
-    due = (at - _EPOCH) // _MICROSECOND
+    due = micros_at(at)
     _refuse_far(due - now, f"at={at.isoformat()}")
     return due
 
@@ -72,7 +82,7 @@ def _refuse_far(micros: float, given: str) -> None:
 def marked(extra: bytes | None, due: int) -> bytes:
     """A delayed event's extensions, with the time that it was published for."""
     extensions = msgspec.json.decode(extra, type=dict[str, str]) if extra else {}
-    return msgspec.json.encode({**extensions, EXTENSION: (_EPOCH + due * _MICROSECOND).isoformat()})
+    return msgspec.json.encode({**extensions, EXTENSION: moment_of(due).isoformat()})
 
 
 def due_of(extra: bytes | None) -> int | None:
@@ -80,4 +90,4 @@ def due_of(extra: bytes | None) -> int | None:
     if not extra or EXTENSION.encode() not in extra:
         return None
     due = msgspec.json.decode(extra, type=dict[str, str]).get(EXTENSION)
-    return None if due is None else (datetime.fromisoformat(due) - _EPOCH) // _MICROSECOND
+    return None if due is None else micros_at(datetime.fromisoformat(due))

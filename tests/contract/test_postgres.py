@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from onward.brokers.memory import MemoryBroker
+from onward.relay.rows import opened
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.store import PostgresStore
 from onward.testing.contracts import (
@@ -44,8 +45,11 @@ class DatabaseInspection:
 
     async def published(self) -> list[Published]:
         with psycopg.connect(self._url) as connection:
-            rows = connection.execute("SELECT topic, value, source FROM onward.outbox ORDER BY id").fetchall()
-        return [Published(*row) for row in rows]
+            rows = connection.execute(
+                "SELECT id, 0, body, NULL, 0, '', '' FROM onward.outbox ORDER BY id", binary=True
+            ).fetchall()
+        events = [event for row in opened(rows) for event in row.events]
+        return [Published(event.topic, event.value, event.source or "") for event in events]
 
 
 class TestPostgresStore(

@@ -1,41 +1,28 @@
-"""Events of a transaction on their way out: one statement, the last before COMMIT."""
+"""Events of a transaction on their way out: one row, or few, inserted last before COMMIT."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from onward.delays import marked
-from onward.ids import uuid7_bytes
+from onward.delays import moment_of
 from onward.ports import Outgoing
+from onward.relay.rows import body, completed, parts
 from onward.stores.postgres.session import Command
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _APPEND = (
-    "INSERT INTO onward.outbox"
-    " (service, created_at, topic, type, version, key, value, extra, source, event_id, due_at)"
-    " SELECT $1, $2, topic, type, version, key, value, extra, source, event_id, due_at"
-    " FROM unnest($3::text[], $4::text[], $5::integer[], $6::bytea[], $7::bytea[], $8::bytea[], $9::text[],"
-    " $10::bytea[], $11::timestamptz[]) WITH ORDINALITY"
-    " AS o (topic, type, version, key, value, extra, source, event_id, due_at, place) ORDER BY place"
+    "INSERT INTO onward.outbox (service, due_at, created_at, events, body)"
+    " VALUES ($1, $2, coalesce($3::timestamptz, clock_timestamp()), $4, $5)"
 )
 
 
-def append(outputs: Sequence[Outgoing], service: str) -> Command:
-    """Rows in the order of `outputs`, their ids rising."""
-    topics, types, versions, values, keys, extras, ids, sources, dues = zip(*outputs, strict=True)
-    new_ids = uuid7_bytes(len(outputs))
-    row = (
-        service,
-        datetime.now(UTC),
-        list(topics),
-        list(types),
-        list(versions),
-        [None if key is None else key.encode() for key in keys],
-        list(values),
-        [extra if due is None else marked(extra, due) for extra, due in zip(extras, dues, strict=True)],
-        [source or service for source in sources],
-        [own or new for own, new in zip(ids, new_ids, strict=True)],
-        [None if due is None else _EPOCH + timedelta(microseconds=due) for due in dues],
-    )
-    return Command(_APPEND, [row])
+def append(outputs: Sequence[Outgoing], service: str, now: datetime | None = None) -> list[Command]:
+    """To be sent last in the transaction. Each event gets its id here, the same however often it is sent.
+
+    `now` is for tests; it is the server's clock that counts.
+    """
+    rows = [
+        (service, None if part[0].due is None else moment_of(part[0].due), now, len(part), body(part))
+        for part in parts(completed(outputs, service))
+    ]
+    return [Command(_APPEND, rows)]

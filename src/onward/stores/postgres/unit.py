@@ -99,7 +99,7 @@ class PostgresUnit:
             if claim is not None and settlement is not None:
                 commands += settle(claim, settlement)
             if outputs:
-                commands.append(append(outputs, self._service))
+                commands += append(outputs, self._service)
             if commands:
                 await session.send(commands, "Storing what a batch did")
             reach("store.written")

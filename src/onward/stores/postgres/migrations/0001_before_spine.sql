@@ -108,28 +108,35 @@ CREATE TABLE onward.invariant (
     PRIMARY KEY (service, name)
 );
 
--- Events on their way out. They are inserted last in their transaction. A relay gives each its place once and before
--- it leaves: (partition, incarnation, number); epoch is the relay's term, so that a later one republishes in order.
+-- Events on their way out. What one transaction published is one row, or few, inserted last in it. A relay gives a row
+-- its places once, before any of its events leaves; a later term of a relay sends again by (epoch, turn).
 CREATE TABLE onward.outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     service text NOT NULL,
-    topic text NOT NULL,
-    type text NOT NULL,
-    version integer NOT NULL,
-    key bytea,                              -- UTF-8
-    value bytea,                            -- plain JSON; NULL = no value
-    extra bytea,                            -- CloudEvents extension attributes as JSON; NULL = none
-    source text NOT NULL,
-    event_id bytea NOT NULL,                -- 16 bytes of a UUID, or the text of a foreign id
     due_at timestamptz,                     -- not to leave before; NULL = at once
-    created_at timestamptz NOT NULL,
-    partition integer,
+    created_at timestamptz NOT NULL,        -- by the server's clock
+    events integer NOT NULL,                -- how many
+    body bytea NOT NULL,                    -- the events, MessagePack
+    epoch bigint,                           -- NULL until it has numbers: the relay's term that gave them, ...
+    turn bigint,                            -- ... the row's place in that term, ...
     incarnation bytea,
-    epoch bigint,
-    number bigint,
-    CHECK (num_nulls(partition, incarnation, epoch, number) IN (0, 4))
-);
-CREATE INDEX outbox_unnumbered ON onward.outbox (service, id) WHERE number IS NULL AND due_at IS NULL;
-CREATE INDEX outbox_delayed ON onward.outbox (service, due_at, id) WHERE number IS NULL AND due_at IS NOT NULL;
-CREATE UNIQUE INDEX outbox_numbered ON onward.outbox (service, topic, partition, incarnation, number)
-    WHERE number IS NOT NULL;
+    places bytea,                           -- ... and (partition, number) of each event, MessagePack
+    CHECK (num_nulls(epoch, turn, incarnation, places) IN (0, 4))
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+-- due_at comes before id although it is mostly NULL: in this order no other index has the rows, so the planner can't
+-- prefer one in which it would pass all that has numbers.
+CREATE INDEX outbox_waiting ON onward.outbox (service, due_at, id) WHERE epoch IS NULL;
+CREATE UNIQUE INDEX outbox_numbered ON onward.outbox (service, epoch, turn) WHERE epoch IS NOT NULL;
+
+-- Who may number, per service; and where reading begins, as what has left an index is in its way until a vacuum.
+CREATE TABLE onward.relay (
+    service text PRIMARY KEY,
+    epoch bigint NOT NULL,                  -- rises with each term
+    token bytea,                            -- random, new with each term; NULL = given up
+    until timestamptz NOT NULL,             -- by the server's clock: from then on another may begin a term
+    waiting_after bigint NOT NULL DEFAULT 0,-- what waits for no time and has no numbers has a higher id, and always will
+    ceiling bigint NOT NULL DEFAULT 0,      -- the next waiting_after, at most, when these have ended ...
+    writers text[] NOT NULL DEFAULT '{}',   -- ... who may still commit a row with a lower id
+    first_epoch bigint NOT NULL DEFAULT 0,  -- what has numbers got them at this place or later, and always will
+    first_turn bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
