@@ -34,6 +34,7 @@ _WEAK = {
     "heartbeat.interval.ms": 1_000,
     "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 20_000,
+    "fetch.queue.backoff.ms": 10,  # a second by default: a queue that was full is long empty by then
 }
 _STRONG = {
     "enable.auto.commit": False,
