@@ -81,7 +81,8 @@ async def _consume_by_onward(folder: Path) -> None:
     async with service(folder, "take").lifespan() as running:
         assert running is not None
         assert running.engine is not None
-        database = running.engine.database
+        assert running.engine.file is not None
+        database = running.engine.file.database
         while not all(running.snapshot()["partitions"].values()):  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.01)
         before = taken(folder)

@@ -14,7 +14,7 @@ from onward.pipeline.handlers import Handler, Options, Start, read_handler
 from onward.policy import Retry
 from onward.ports import Result, Transaction
 from onward.runtime.resources import Resource, check_resources
-from onward.settings import Settings, resolve
+from onward.settings import Settings, resolve, shown
 from onward.topics import Topic
 
 if TYPE_CHECKING:
@@ -150,9 +150,8 @@ class App:
         outgoing = encode_all(events)
         if outgoing:
             engine = await self._opened()
-            engine.refuse_without_outbox("`app.publish`")
             due = due_micros(engine.clock.time(), at, delay)
-            await engine.broker.publish(put_off(outgoing, due), self.name)
+            await engine.publish(put_off(outgoing, due))
 
     async def send(self, *events: object) -> None:
         """Send events straight to the broker, with no store in the way: it has them when this returns.
@@ -173,8 +172,7 @@ class App:
 
         Raises TransactionError for what is no transaction of this service.
         """
-        path = self._engine.database.path if self._engine is not None else str(self.settings.database.resolve())
-        return runtime.Outbox(session, service=self.name, path=path)
+        return runtime.Outbox(session, service=self.name, path=self._place)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -222,12 +220,20 @@ class App:
         if engine is not None:
             await engine.close()
 
+    @property
+    def _place(self) -> str:
+        """What transactions on our store say of where they are."""
+        if self._engine is not None and self._engine.file is not None:
+            return self._engine.file.database.path
+        settings = self.settings
+        return shown(settings.store) if settings.database is None else str(settings.database.resolve())
+
     async def _opened(self) -> Engine:
         if self._engine is None:
             self._opening = self._opening or runtime.Lock()
             async with self._opening:
                 if self._engine is None:
-                    engine = runtime.Engine.open(self.name, self.settings)
+                    engine = runtime.open_engine(self.name, self.settings)
                     try:
                         await engine.broker.open(self.plan.all_topics())
                         await engine.prepare(await self.plan.entry())

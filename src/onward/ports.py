@@ -14,22 +14,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from onward.ledger import Arrivals, ProducerLedger, Run
-
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from onward.delays import Delay
     from onward.errors import MessageError
     from onward.events import Envelope
-    from onward.ledger import Position
+    from onward.ledger import Arrivals, Position, Run
     from onward.topics import Topic
 
 DELIVERY_BYTES = 8 << 20
-NOTHING_CAME = Arrivals(ProducerLedger(datetime.max.replace(tzinfo=UTC)))
 
 Record = tuple[Any, ...]
 Returned = TypeVar("Returned")
@@ -103,16 +100,15 @@ class Delivery:
     """Records of one partition in offset order, 1 to the asked limit; `end` is the offset to go on from.
 
     Their values are DELIVERY_BYTES at most, unless one record alone is larger. Offsets may have gaps, and what lies
-    between two records holds no event. `mark` is to be kept beside `end`. `runs` say which of them have producers'
-    numbers, rising by offset.
+    between two records holds no event.
     """
 
     topic: str
     partition: int
     records: list[Record]
     end: int
-    mark: str = ""
-    runs: Sequence[Run] = ()
+    mark: str = ""  # to be kept beside `end`
+    runs: Sequence[Run] = ()  # those with producers' numbers, rising by offset
 
 
 @dataclass(slots=True)
@@ -266,8 +262,7 @@ class Claim:
     """The right to move one account, as long as nobody claimed it after us.
 
     Held by one task. `position`, `revision` and `arrivals` are memory's copy, right as long as every settle succeeds;
-    after an error the claim is thrown away and taken again. What `arrivals` hold up to the new position is stored by
-    each settle.
+    after an error the claim is thrown away and taken again.
     """
 
     subscription: int
@@ -282,7 +277,7 @@ class Claim:
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
     mark: str = ""  # stored beside the position by the next settle; "" leaves what is there
     marked: int | None = None  # the suspect event it set a mark for last
-    arrivals: Arrivals = NOTHING_CAME
+    arrivals: Arrivals = field(kw_only=True)  # of it a settle stores what lies up to its position
 
 
 class Attempt(NamedTuple):
@@ -417,8 +412,7 @@ class Unit(Protocol):
         """Take back everything since the innermost mark, outputs too, and close it.
 
         `tx` is another one from then on: what a failed handler left running can't write for its neighbours. Raises
-        TransactionError when a statement has undone the whole transaction by itself, as a schema can say: there is
-        nothing left then to go on with.
+        TransactionError when a statement has undone the whole transaction by itself, as a schema can say.
         """
         ...
 
@@ -436,8 +430,7 @@ class Unit(Protocol):
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         """Write outputs and account and commit, comparing the claim's token and revision.
 
-        Raises ClaimLostError (nothing stored), TransactionError, InfrastructureError. Advances `claim` in place
-        only after the commit returned.
+        Raises ClaimLostError (nothing stored), TransactionError, InfrastructureError. `claim` advances after it.
         """
         ...
 
@@ -479,8 +472,7 @@ class Store(Protocol):
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         """Give accounts back cleanly, which clears their unclean starts. Claims that were lost are left alone.
 
-        `excused` gives back without a proof that all is well, as after a failure below the handlers: each claim's own
-        start counts as clean, and those before it stay counted.
+        `excused`, after a failure below the handlers: only each claim's own start counts as clean.
         """
         ...
 

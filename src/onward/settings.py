@@ -13,18 +13,19 @@ from onward.errors import SettingError
 DEFAULT_URL = "sqlite:///./onward.db"
 _SQLITE = "sqlite:///"
 KAFKA = "kafka://"
+POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where one service's broker and store are; `database` is the store's file, and the broker's where that is SQLite.
 
-    The addresses may hold secrets: print `shown` of them.
+    It is None for a store on PostgreSQL. The addresses may hold secrets: print `shown` of them.
     """
 
     broker: str = field(repr=False)
     store: str = field(repr=False)
-    database: Path
+    database: Path | None
 
     @property
     def is_one_file(self) -> bool:
@@ -49,6 +50,14 @@ def resolve(
     broker_url = _first(env, service, "BROKER", broker)
     file_url = broker_url if broker_url and not broker_url.startswith(KAFKA) else DEFAULT_URL
     store_url = _first(env, service, "STORE", store) or file_url
+    if store_url.startswith(POSTGRES):
+        if not (broker_url or "").startswith(KAFKA):
+            raise SettingError(
+                f"Service {service!r} has its store on PostgreSQL, which carries no events: name a broker that does,"
+                f" such as ONWARD_BROKER={KAFKA}host:9092.",
+                service=service,
+            )
+        return Settings(str(broker_url), store_url, None)
     broker_url = broker_url or store_url
     database = sqlite_path(store_url, "store")
     if not broker_url.startswith(KAFKA) and sqlite_path(broker_url, "broker") != database:
@@ -68,9 +77,9 @@ def sqlite_path(url: str, what: str) -> Path:
         return Path(url)
     raise SettingError(
         f"The {what} is set to an address of kind {url.partition('://')[0]!r}, and this version of onward runs"
-        + (" on SQLite files or on Kafka" if what == "broker" else " on SQLite files")
+        + (" on SQLite files or on Kafka" if what == "broker" else " on SQLite files or on PostgreSQL")
         + f": write {_SQLITE}./onward.db, or an absolute path as {_SQLITE}/var/lib/shop.db"
-        + (f", or {KAFKA}host:9092." if what == "broker" else ".")
+        + (f", or {KAFKA}host:9092." if what == "broker" else f", or {POSTGRES[0]}user@host/database.")
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import apsw
 
 from onward import App, Event
+from onward.runtime.engine import File
 from onward.runtime.service import Service
 from onward.sqlite.database import Database
+from onward.timers import Timers
 
 PATIENCE_S = 20.0
 BEHIND = (
@@ -26,9 +28,22 @@ async def running(app: App) -> AsyncIterator[Service]:
         yield service
 
 
-def database_of(service: Service) -> Database:
-    assert service.engine is not None
-    return service.engine.database
+def file_of(running: Service | App) -> File:
+    """What an open service or App has on its file."""
+    engine = running.engine if isinstance(running, Service) else running._engine
+    assert engine is not None
+    assert engine.file is not None
+    return engine.file
+
+
+def database_of(running: Service | App) -> Database:
+    return file_of(running).database
+
+
+def timers_of(app: App) -> Timers:
+    timers = file_of(app).timers
+    assert timers is not None
+    return timers
 
 
 async def until_some(service: Service, sql: str, *, rows: int = 1) -> None:

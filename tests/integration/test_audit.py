@@ -11,7 +11,7 @@ from onward.sqlite.audit import Report, Wrong, audit
 from onward.sqlite.database import Database
 from onward.sqlite.letters import discard
 from onward.sqlite.retention import prune
-from tests.integration.services import change, handle, running
+from tests.integration.services import change, database_of, handle, running
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS payment (place INTEGER PRIMARY KEY, order_id TEXT, cents INTEGER)"
 PAID_TWICE = "SELECT order_id, count(*) AS payments FROM payment GROUP BY order_id HAVING count(*) > 1"
@@ -108,7 +108,7 @@ def test_dead_letters_that_were_pruned_are_not_lost(handled: Path) -> None:
     async def end_and_prune() -> None:
         async with running(payment(handled)) as service:
             assert service.engine is not None
-            database = service.engine.database
+            database = database_of(service)
             async with database.transaction() as connection:
                 assert discard(connection, [1]) == 1
             await service.engine.prune()

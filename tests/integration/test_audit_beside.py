@@ -15,6 +15,7 @@ from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.inspection import Inspection
 from onward.sqlite.retention import prune
+from tests.integration.services import database_of
 from tests.integration.steps import reads_counted
 
 LATER = 4_000_000_000.0  # seconds since the epoch: every event is old by then
@@ -59,13 +60,12 @@ def rings(begin: int, count: int) -> list[Rung]:
 
 async def until_done(service: Service | None) -> None:
     assert service is not None
-    assert service.engine is not None
     behind = (
         "SELECT 1 FROM onward_account a JOIN onward_subscription s ON s.id = a.subscription JOIN onward_lane l"
         " ON l.topic = s.topic AND l.partition = a.partition WHERE a.next_offset < l.next_offset"
     )
     async with asyncio.timeout(PATIENCE_S):
-        while service.engine.database.read(behind):
+        while database_of(service).read(behind):
             await asyncio.sleep(0.005)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onward import App, Event, Retention, Topic, Transaction
-from onward.runtime import engine
+from onward.runtime import opening
 from onward.runtime.backlog import backlog
 from onward.sqlite import delayed
 from onward.sqlite.database import Database
@@ -18,6 +18,7 @@ from onward.sqlite.delivery import DelayedEvents
 from onward.sqlite.inspection import inspecting
 from onward.sqlite.schema import migrations
 from onward.sqlite.status import status
+from tests.integration.services import database_of, timers_of
 
 PATIENCE_S = 20.0
 FAR = timedelta(days=30)
@@ -59,9 +60,7 @@ async def waiting(app: App) -> list[int]:
 
 async def make_due(app: App) -> None:
     """As if the time of all that waits had come."""
-    database = app._engine.database if app._engine is not None else None
-    assert database is not None
-    async with database.transaction() as connection:
+    async with database_of(app).transaction() as connection:
         connection.execute("UPDATE onward_delayed SET due = ?", (int((time.time() - 1) * 1e6),))
 
 
@@ -90,7 +89,7 @@ def test_a_delayed_event_is_handled_once_when_its_time_has_come(database_path: P
 def test_another_process_that_puts_an_earlier_event_off_is_heard(
     database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LOOK_EVERY_S", 3600.0)
+    monkeypatch.setattr(opening, "LOOK_EVERY_S", 3600.0)
     app, other = diary(database_path), diary(database_path, "other")
     seen: list[int] = []
 
@@ -102,8 +101,7 @@ def test_another_process_that_puts_an_earlier_event_off_is_heard(
         async with app.lifespan(), opened(other):
             await app.publish(Reminded(who="ann", n=1), delay=FAR)
             await other.publish(Reminded(who="ann"), delay=FAR)  # later than the one that waits: nobody is told
-            assert other._engine is not None
-            await other._engine.timers.stop()  # only the one that has to be told delivers
+            await timers_of(other).stop()  # only the one that has to be told delivers
             await other.publish(Reminded(who="ann", n=2), delay=0.1)
             await until(lambda: seen == [2])
 
@@ -116,8 +114,7 @@ def test_what_waited_while_nobody_lived_is_delivered_by_the_first_who_does(datab
         async with opened(app):
             await app.publish(*(Reminded(who="ann", n=n) for n in range(3)), delay=FAR)
             await make_due(app)
-            assert app._engine is not None
-            await app._engine.timers.stop()
+            await timers_of(app).stop()
 
     async def come_back() -> None:
         app = diary(database_path, "other")  # it handles nothing, and publishes nothing
@@ -143,11 +140,10 @@ def test_many_that_are_due_at_once_come_in_steps_and_in_order(
     async def scene() -> None:
         async with opened(app):
             await app.publish(*(Reminded(who="ann", n=n) for n in range(1000, 1040)), delay=FAR)
-            assert app._engine is not None
             commits: list[int] = []
-            app._engine.database.after_commit.append(lambda: commits.append(1))
+            database_of(app).after_commit.append(lambda: commits.append(1))
             await make_due(app)
-            app._engine.timers.told({"(delayed)"})
+            timers_of(app).told({"(delayed)"})
             async with asyncio.timeout(PATIENCE_S):
                 while await waiting(app):
                     await asyncio.sleep(0.005)
@@ -179,8 +175,7 @@ def test_what_waits_is_counted_until_it_is_delivered(database_path: Path) -> Non
             assert seen_from_outside() == (2, {"reminders": 2})
             assert await counts() == [(2, 2 * len(b'{"who":"ann","n":1}'))]
             await make_due(app)
-            assert app._engine is not None
-            app._engine.timers.told({"(delayed)"})
+            timers_of(app).told({"(delayed)"})
             async with asyncio.timeout(PATIENCE_S):
                 while await waiting(app):
                     await asyncio.sleep(0.005)

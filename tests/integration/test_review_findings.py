@@ -13,7 +13,7 @@ from onward.ports import Outgoing
 from onward.runtime import subscription
 from onward.runtime.service import Service
 from onward.sqlite.failures import translate
-from tests.integration.services import running
+from tests.integration.services import database_of, running
 from tests.integration.test_failures import QUICK, SCHEMA, effects, letters, rows, until
 
 
@@ -126,7 +126,7 @@ def test_a_dead_letter_whose_handler_is_gone_is_not_called_recovered(app: App) -
             assert service.engine is not None
             await app.publish(*events(1))
             await until(lambda: len(letters(service)) == 1)
-            async with service.engine.database.transaction() as connection:
+            async with database_of(service).transaction() as connection:
                 connection.execute("UPDATE onward_dead_letter SET handler = 'retired', state = 'retrying'")
             await until(lambda: rows(service, "SELECT state FROM onward_dead_letter") != [("retrying",)])
             assert rows(service, "SELECT state FROM onward_dead_letter") == [("dead",)]
@@ -205,7 +205,7 @@ def test_an_event_of_a_version_to_come_is_not_taken_for_one_that_ends_its_proces
         async with app.lifespan(consume=False):
             assert app._engine is not None
             await app._engine.broker.publish([Outgoing("review", "review.seen", 2, b"{}", "a")], "newer")
-            async with app._engine.database.transaction() as connection:
+            async with database_of(app).transaction() as connection:
                 connection.execute("UPDATE onward_account SET unclean = 2")
                 connection.execute(
                     "INSERT INTO onward_attempt SELECT subscription, partition, 0, '', 30, 'UnknownVersionError', 'f',"
@@ -246,7 +246,7 @@ def test_a_suspect_event_is_not_buried_for_failures_below_it(plain: bool, app: A
         async with app.lifespan(consume=False):
             await app.publish(*events(1))
             assert app._engine is not None
-            async with app._engine.database.transaction() as connection:
+            async with database_of(app).transaction() as connection:
                 connection.execute("UPDATE onward_account SET unclean = 2")
         async with running(app) as service:
             await until(lambda: effects(service) == [0] or letters(service) != [])
@@ -310,7 +310,7 @@ def test_what_a_drain_cuts_short_is_no_unclean_start(plain: bool, app: App) -> N
         assert not drained.finished
         await app.read("SELECT 1")
         assert app._engine is not None
-        unclean = app._engine.database.read("SELECT max(unclean), count(token) FROM onward_account")
+        unclean = database_of(app).read("SELECT max(unclean), count(token) FROM onward_account")
         await app.close()
         assert unclean == [(0, 0)]
 
@@ -327,7 +327,7 @@ def test_a_transaction_that_was_kept_past_its_end_writes_into_no_other(app: App)
                     await insert(kept, Seen(sensor="a", n=2))
                 await insert(other, Seen(sensor="a", n=3))
             assert app._engine is not None
-            assert app._engine.database.read("SELECT n FROM effect ORDER BY place") == [(1,), (3,)]
+            assert database_of(app).read("SELECT n FROM effect ORDER BY place") == [(1,), (3,)]
 
     asyncio.run(run())
 

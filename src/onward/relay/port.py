@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from onward.ports import Outgoing
+
+
+def outbox_of(service: str) -> str:
+    """Told among the topics that grew when something was put into this service's outbox."""
+    return f"(outbox of {service})"
 
 
 class Term(NamedTuple):
@@ -13,8 +19,7 @@ class Term(NamedTuple):
 
     epoch: int  # rises with each term
     token: bytes
-    incarnation: bytes
-    opened: int  # microseconds since the epoch
+    incarnation: bytes  # a UUIDv7: it says when it was opened
 
 
 class Stamp(NamedTuple):
@@ -76,3 +81,19 @@ class Outbox(Protocol):
         ...
 
     async def stats(self) -> OutboxStats: ...
+
+
+class Outlet(Protocol):
+    """Where a relay sends events: a broker that is not the store's file."""
+
+    async def places(self, events: Sequence[Outgoing]) -> list[int]:
+        """The partition of each, by its key; for those without one, any. Raises InfrastructureError."""
+        ...
+
+    def send(self, rows: Sequence[OutboxRow]) -> Future[None]:
+        """Take events that have numbers, in this order per partition, behind those that it took before.
+
+        What it returns ends when the broker has them all. It raises BrokerError, and EncodeError for an event that
+        the broker will never take; after that nothing is sent any more of what was taken.
+        """
+        ...

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from onward.outbox import Outbox as Outbox
     from onward.runtime.engine import Engine as Engine
+    from onward.runtime.opening import open_engine as open_engine
     from onward.runtime.service import Service as Service
     from onward.runtime.service import ServicePlan as ServicePlan
 
@@ -19,6 +20,7 @@ _HOMES = {
     "Outbox": "onward.outbox",
     "Service": "onward.runtime.service",
     "ServicePlan": "onward.runtime.service",
+    "open_engine": "onward.runtime.opening",
 }
 
 

@@ -1,28 +1,22 @@
-"""What one App holds open in a process: the file, its broker and store, its place among the neighbours."""
+"""What one App holds open in a process: its broker and store, its place among the neighbours, and what runs beside."""
 
 from __future__ import annotations
 
-import importlib
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Protocol
 
-from onward.brokers.sqlite import SqliteBroker
 from onward.delays import DELAYED
-from onward.errors import MissingExtraError, SettingError
-from onward.ports import Broker, Clock, ServiceEntry, Store
-from onward.runtime.clock import SystemClock
-from onward.settings import Settings
+from onward.ids import uuid7
+from onward.ports import Broker, Clock, Outgoing, ServiceEntry, Store
+from onward.relay import Outbox, outbox_of
+from onward.relay.leader import Relay
 from onward.sqlite.database import Database
-from onward.sqlite.delivery import DelayedEvents
-from onward.sqlite.log import FileLog
 from onward.sqlite.neighbours import Neighbours
 from onward.sqlite.retention import prune, prune_letters
-from onward.stores.sqlite import SqliteStore
 from onward.timers import Timers
-
-LOOK_EVERY_S = 1.0  # the net under wake-ups, at what other processes have put off
 
 
 class WokenBroker(Broker, Protocol):
@@ -32,79 +26,105 @@ class WokenBroker(Broker, Protocol):
 
 
 @dataclass(slots=True)
-class Engine:
-    """Open broker and store of one service; `close` gives everything back. Belongs to one event loop."""
+class File:
+    """What a service has on an SQLite file: `timers` only where its log is in it."""
 
     database: Database
+    neighbours: Neighbours
+    timers: Timers | None = None
+
+
+@dataclass(slots=True)
+class Outlets:
+    """How events leave a store that is not the broker's: what waits there, and who sends it."""
+
+    outbox: Outbox
+    relay: Relay
+
+
+@dataclass(slots=True)
+class Engine:
+    """Open broker and store of one service; `close` gives everything back. Belongs to one event loop.
+
+    `file` is None where neither is on SQLite, `outlets` where a transaction's events are in the log by its commit.
+    """
+
+    service: str
     broker: WokenBroker
     store: Store
-    neighbours: Neighbours
     clock: Clock
-    timers: Timers
-
-    @classmethod
-    def open(cls, service: str, settings: Settings) -> Engine:
-        """Raises the StoreError that says why the file can't be used, SettingError and MissingExtraError."""
-        kafka = None if settings.is_one_file else _kafka(settings.broker, service)
-        database = Database.open(settings.database)
-        clock = SystemClock()
-        log = FileLog(database, now=clock.time)
-        neighbours = Neighbours(database, service)
-        broker = kafka or SqliteBroker(log, neighbours.alive)
-        timers = Timers(DelayedEvents(log), clock, look_every_s=LOOK_EVERY_S)
-        log.appended += [neighbours.notify, timers.told]
-        store = SqliteStore(log, service, "" if kafka is None else "Kafka")
-        return cls(database, broker, store, neighbours, clock, timers)
+    file: File | None = None
+    outlets: Outlets | None = None
 
     async def prepare(self, service: ServiceEntry) -> list[int]:
-        """Tables, invariants and subscriptions of a service; the ids of the latter. Timers run from here on."""
+        """Tables, invariants and subscriptions of a service; the ids of the latter. Timers and relay run from here."""
         ids = await self.store.open(service)
-        self.timers.start()
+        if self.file is not None and self.file.timers is not None:
+            self.file.timers.start()
+        if self.outlets is not None:
+            self.outlets.relay.start()
         return ids
 
-    def refuse_without_outbox(self, what: str) -> None:
-        """Raises SettingError where events can't leave with a transaction of the store."""
-        if not self.store.capabilities.atomic_publish:
-            raise SettingError(
-                f"{what} publishes with a transaction of the store, and this service's broker does not keep its log in"
-                " the store's file: this version of onward has no outbox for that. Nothing was published. Send events"
-                " with `await app.send(…)`, or run broker and store on one SQLite file."
-            )
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What goes on beside the subscriptions, and without which the service can't go on."""
+        timers = self.file.timers if self.file is not None else None
+        beside = (timers, self.outlets.relay if self.outlets is not None else None)
+        return [each.task for each in beside if each is not None and each.task is not None]
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """Durable when this returns: in the log, or in the outbox. Raises as `Broker.publish` and `Unit.commit` do."""
+        if self.outlets is None:
+            await self.broker.publish(outgoing, self.service)
+            return
+        async with self.store.unit() as unit:
+            unit.outputs.extend(outgoing)
+            await unit.commit(None, None)
 
     async def prune(self) -> None:
         """Take one bounded step of retention after the other, until nothing is left that may go."""
+        if self.file is None:
+            return
         more = True
         while more:
-            more = (await prune(self.database, time())).more
-        while await prune_letters(self.database, time()):
+            more = (await prune(self.file.database, time())).more
+        while await prune_letters(self.file.database, time()):
             continue
 
     def join(self, groups: Sequence[str], topics: Sequence[str]) -> str:
         """Become a member of these groups, woken when these topics grow; returns the member's id."""
-        return self.neighbours.join(groups, [*topics, DELAYED], self._told)
+        if self.file is None:
+            return uuid7()
+        return self.file.neighbours.join(groups, [*topics, DELAYED, outbox_of(self.service)], self._told)
+
+    def beat(self) -> None:
+        """Say that our event loop turns, to those who would take our partitions otherwise."""
+        if self.file is not None:
+            self.file.neighbours.beat()
+
+    def unready(self) -> list[str]:
+        """Why what is published does not leave."""
+        trouble = self.outlets.relay.trouble if self.outlets is not None else ""
+        return [trouble] if trouble else []
 
     def _told(self, topics: Iterable[str]) -> None:
         names = set(topics)
         self.broker.wake(names)
-        self.timers.told(names)
+        if self.file is not None and self.file.timers is not None:
+            self.file.timers.told(names)
+        if self.outlets is not None:
+            self.outlets.relay.told(names)
 
     async def close(self) -> None:
+        """Send what waits to leave, for a moment, and close everything."""
         try:
-            await self.timers.stop()
+            if self.file is not None and self.file.timers is not None:
+                await self.file.timers.stop()
+            if self.outlets is not None:
+                await self.outlets.relay.stop()
             await self.broker.close()
+            await self.store.close()
         finally:
-            self.neighbours.leave()
-            self.database.close()
-
-
-def _kafka(url: str, service: str) -> WokenBroker:
-    try:
-        broker = importlib.import_module("onward.brokers.kafka.broker")
-    except ModuleNotFoundError as error:
-        if error.name != "confluent_kafka":
-            raise
-        raise MissingExtraError(
-            "A broker on Kafka needs the extra `kafka`: pip install 'onward[kafka]'. Nothing was opened."
-        ) from error
-    found: WokenBroker = broker.KafkaBroker(url, service)
-    return found
+            if self.file is not None:
+                self.file.neighbours.leave()
+                self.file.database.close()

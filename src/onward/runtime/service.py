@@ -19,6 +19,7 @@ from onward.pipeline.routing import Routes
 from onward.pipeline.transactional import TransactionalRunner
 from onward.ports import HandlerEntry, Log, ServiceEntry, SubscriptionEntry
 from onward.runtime.engine import Engine
+from onward.runtime.opening import open_engine as open_by_settings
 from onward.runtime.resources import Resource, open_resources
 from onward.runtime.subscription import Runner, Subscription
 from onward.settings import Settings
@@ -90,7 +91,7 @@ class Service:
         plan: ServicePlan,
         settings: Settings,
         *,
-        open_engine: Callable[[str, Settings], Engine] = Engine.open,
+        open_engine: Callable[[str, Settings], Engine] = open_by_settings,
         chosen: Start | None = None,
     ) -> None:
         self.plan = plan
@@ -120,9 +121,6 @@ class Service:
         resources = await open_resources(plan.resources, self._stack)
         bounds = {handler.name: bind(handler, resources, plan.middleware) for handler in plan.handlers}
         engine = self.engine = self._open_engine(plan.name, self.settings)
-        for handler in plan.handlers:
-            if handler.outputs:
-                engine.refuse_without_outbox(f"Handler {handler.name!r}, by what it returns,")
         await engine.broker.open(plan.all_topics())
         ids = await engine.prepare(await plan.entry(engine.broker.log, self._chosen))
         groups = plan.groups()
@@ -143,8 +141,8 @@ class Service:
                 )
             )
         works: list[Callable[[], Any]] = [*(each.run for each in self._subscriptions), self._beat, self._prune]
-        if engine.timers.task is not None:
-            engine.timers.task.add_done_callback(self._ended)
+        for beside in engine.tasks:
+            beside.add_done_callback(self._ended)
         for work in works:
             task = asyncio.create_task(work())
             task.add_done_callback(self._ended)
@@ -175,7 +173,7 @@ class Service:
     async def _beat(self) -> None:
         assert self.engine is not None
         while True:
-            self.engine.neighbours.beat()
+            self.engine.beat()
             await asyncio.sleep(BEAT_S)
 
     async def _prune(self) -> None:
@@ -190,6 +188,8 @@ class Service:
     def unready(self) -> list[str]:
         """Why this service does not do its work; empty when it does."""
         reasons = [each.trouble for each in self._subscriptions if each.trouble]
+        if self.engine is not None:
+            reasons += self.engine.unready()
         if self.failure.done() and not self.failure.cancelled():
             reasons.append(f"stopped by {self.failure.exception()!r}")
         return reasons

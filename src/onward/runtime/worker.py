@@ -121,7 +121,7 @@ async def _asked_to_stop(reader: asyncio.StreamReader) -> None:
 
 @contextlib.asynccontextmanager
 async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    database = str(service.settings.database.absolute())
+    database = str(service.settings.database.absolute()) if service.settings.database is not None else ""
 
     async def beat() -> None:
         while True:

@@ -9,8 +9,9 @@ from time import time
 import apsw
 
 from onward.delays import micros_of
+from onward.ids import uuid7_bytes
 from onward.ports import Outgoing
-from onward.relay import OutboxRow, OutboxStats, Stamp, Term
+from onward.relay import OutboxRow, OutboxStats, Stamp, Term, outbox_of
 from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.sqlite.database import Database
@@ -47,17 +48,24 @@ _OLDEST = (  # each the first of an index: how much waits makes no difference
 
 
 class FileOutbox:
-    """`Outbox` of one service in a file. `append` writes to it, inside the transaction that is open."""
+    """`Outbox` of one service in a file. `append` writes to it, inside the transaction that is open.
+
+    `appended` is called after a commit that put something into it. `forget` after a rollback.
+    """
 
     def __init__(self, database: Database, service: str, *, now: Callable[[], float] = time) -> None:
         """`now` gives seconds since the epoch."""
         self._database = database
         self._service = service
         self._now = now
+        self._pending = False
+        self.appended: list[Callable[[set[str]], None]] = []
+        database.after_commit.append(self._tell)
 
     def append(self, outputs: Sequence[Outgoing]) -> None:
         """To be called last in the transaction. Each event gets its id here, the same however often it is sent."""
         created = micros_of(self._now())
+        self._pending = True
         self._database.writer.executemany(
             _INSERT,
             [
@@ -65,6 +73,15 @@ class FileOutbox:
                 for part in parts(completed(outputs, self._service))
             ],
         )
+
+    def forget(self) -> None:
+        self._pending = False
+
+    def _tell(self) -> None:
+        if self._pending:
+            self._pending = False
+            for tell in self.appended:
+                tell({outbox_of(self._service)})
 
     async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
         now = self._now()
@@ -78,7 +95,7 @@ class FileOutbox:
                 found = fetch(connection, _LEASE, (self._service, token, now + for_s, now))
         except apsw.Error as error:
             raise translate(error, "Taking the lease of the outbox") from error
-        return Term(found[0][0], token, urandom(16), micros_of(now)) if found else None
+        return Term(found[0][0], token, *uuid7_bytes(1)) if found else None
 
     async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
         if numbered:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from time import time
 
 import apsw
 
-from onward.errors import StoreCorruptError, TransactionError
-from onward.ports import Claim, Outgoing, Shift
+from onward.errors import StoreCorruptError
+from onward.ports import Claim, Shift
 from onward.sqlite.fetch import fetch
 
 _LOST_ON_ANOTHER = (  # what was last known of the old log's end, if anything of it was still ahead
@@ -85,12 +84,3 @@ def _begin_anew(connection: apsw.Connection, where: tuple[int, int], first: int,
             "UPDATE onward_handler SET joined = ? WHERE subscription = ? AND name = ?",
             (json.dumps(offsets), where[0], name),
         )
-
-
-def no_outlet(outputs: Sequence[Outgoing]) -> None:
-    """Where there is no outbox yet, a transaction's events can't leave with it."""
-    raise TransactionError(
-        f"A transaction published {len(outputs)} event(s), and this service's broker does not keep its log in the"
-        " store's file: they could not commit together, and were not published. Nothing of the transaction was stored."
-        " Publish with `await app.send(…)`, after it."
-    )

@@ -12,11 +12,12 @@ import apsw
 
 from onward.errors import StoreCorruptError
 from onward.ledger import Arrivals, IntervalSet, Position
-from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, ServiceEntry, SubscriptionEntry
+from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
-from onward.stores.other_logs import grow, no_outlet
+from onward.sqlite.outbox import FileOutbox
+from onward.stores.other_logs import grow
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
@@ -50,12 +51,13 @@ _CLAIM = (
 class SqliteStore:
     """`Store` on a file. Where the SQLite broker keeps its log in it, outputs are appended to that directly.
 
-    `broker` names the one that keeps the log elsewhere.
+    `broker` names the one that keeps the log elsewhere; then they go into `outbox`.
     """
 
-    def __init__(self, log: FileLog, service: str, broker: str = "") -> None:
-        self.capabilities = Capabilities(durable=True, shared=True, atomic_publish=not broker, inline=True)
+    def __init__(self, log: FileLog, service: str, *, broker: str = "", outbox: FileOutbox | None = None) -> None:
+        self.capabilities = Capabilities(durable=True, shared=True, atomic_publish=outbox is None, inline=True)
         self._broker = broker
+        self._outbox = outbox
         self._database = log.database
         self._log = log
         self._names = log.names
@@ -64,12 +66,18 @@ class SqliteStore:
         self._queries = Queries(log.database)
 
     def unit(self) -> SqliteUnit:
-        return SqliteUnit(
-            self._database,
-            self._statements,
-            no_outlet if self._broker else lambda outputs: self._log.append(outputs, self._service),
-            self._log.forget,
-        )
+        return SqliteUnit(self._database, self._statements, self._let_out, self._forget)
+
+    def _let_out(self, outputs: Sequence[Outgoing]) -> None:
+        if self._outbox is not None:
+            self._outbox.append(outputs)
+        else:
+            self._log.append(outputs, self._service)
+
+    def _forget(self) -> None:
+        self._log.forget()
+        if self._outbox is not None:
+            self._outbox.forget()
 
     @property
     def identity(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from onward.brokers.memory import MemoryBroker
 from onward.ports import Clock
-from onward.runtime.engine import Engine
+from onward.runtime.engine import Engine, File
 from onward.settings import Settings
 from onward.sqlite.database import Database
 from onward.sqlite.neighbours import Neighbours
@@ -45,8 +45,8 @@ class MemoryParts:
         return self.stores[service]
 
     def open_engine(self, service: str, _settings: Settings) -> MemoryEngine:
-        neighbours = Neighbours(self.database, service)
-        return MemoryEngine(self.database, self.broker, self.store(service), neighbours, self.clock, self.timers)
+        file = File(self.database, Neighbours(self.database, service), self.timers)
+        return MemoryEngine(service, self.broker, self.store(service), self.clock, file)
 
     async def crash(self) -> None:
         """What is open commits no more, and who opens a store from now on is another process."""

@@ -33,10 +33,11 @@ asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv
 
 
 class Stage:
-    """One database in a folder of its own."""
+    """One database in a folder of its own, with the log in it unless `broker` names another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, broker: str = "") -> None:
         self.folder = folder
+        self.broker = broker
         self.database = folder / "bank.db"
         self.acknowledged = folder / "acknowledged"
         self.points = folder / "points"
@@ -45,6 +46,7 @@ class Stage:
     def environment(self, failpoint: str = "") -> dict[str, str]:
         return {
             **os.environ,
+            "ONWARD_BROKER": self.broker,
             "ONWARD_STORE": f"sqlite:///{self.database}",
             "ONWARD_FAILPOINT": failpoint,
             "ONWARD_FAILPOINT_DIR": str(self.points),

@@ -27,7 +27,8 @@ def names() -> list[str]:
 
 PUBLISHING = [name for name in names() if name.startswith("publish.")]
 DELIVERING = [name for name in names() if name.startswith("timers.")]
-HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING]
+RELAYING = [name for name in names() if name.startswith("relay.")]
+HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING + RELAYING]
 FAR_S = 3600.0
 
 

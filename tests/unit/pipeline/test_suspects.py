@@ -1,15 +1,18 @@
 """Which events run alone after unclean starts."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from onward.ledger import Position
+from onward.ledger import Arrivals, Position, ProducerLedger
 from onward.pipeline.suspects import SUSPECTS, is_suspect
 from onward.ports import Claim
 
 
 def claim(unclean: int, *, beyond: range = range(0), suspect_until: int = 0) -> Claim:
     position = Position(0, 10).finish(beyond)
-    return Claim(1, "orders", 0, b"token", 1, position, unclean, suspect_until)
+    arrivals = Arrivals(ProducerLedger(datetime(2026, 3, 1, tzinfo=UTC)))
+    return Claim(1, "orders", 0, b"token", 1, position, unclean, suspect_until, arrivals=arrivals)
 
 
 @pytest.mark.parametrize(("unclean", "suspect"), [(0, False), (1, False), (2, True), (7, True)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from time import monotonic, time_ns
+from time import time_ns
 
 from onward import ids
 from onward.brokers.kafka import wire
@@ -14,12 +14,11 @@ from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.cluster import Cluster
 from onward.brokers.kafka.consumer import KafkaConsumer
 from onward.brokers.kafka.log import KafkaLog
+from onward.brokers.kafka.outlet import KafkaOutlet
+from onward.brokers.kafka.partitions import Partitions
 from onward.brokers.kafka.publishing import Prepared, Sender
-from onward.partitioning import partition_of
 from onward.ports import Capabilities, Group, Outgoing
 from onward.topics import Topic
-
-COUNT_EVERY_S = 30.0
 
 
 class KafkaBroker:
@@ -37,41 +36,28 @@ class KafkaBroker:
         self.log = KafkaLog(self._client, self._cluster)
         self._consumers: set[KafkaConsumer] = set()
         self._sender: Sender | None = None
-        self._partitions: dict[str, tuple[int, float]] = {}  # how many, and until when that is taken for true
-        self._turn = 0
+        self._partitions = Partitions(self._cluster)
+        self.outlet = KafkaOutlet(self._client, self._partitions)
 
     async def open(self, topics: Iterable[Topic]) -> None:
         """Topics of which an event says no more than the name are taken as they are."""
         named = list(topics)
         await asyncio.to_thread(self._cluster.ensure, named)
-        for topic in named:
-            self._partitions.pop(topic.name, None)
+        self._partitions.forget(topic.name for topic in named)
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        for topic in {event.topic for event in outgoing}:
-            await self._known(topic)
+        await self._partitions.look({event.topic for event in outgoing})
         if self._sender is None or self._sender.abandoned:
             self._sender = Sender(self._client)
         await self._sender.send(self._prepared(outgoing, source))
 
-    async def _known(self, topic: str) -> None:
-        """How many partitions it has, as of late; one that nobody declared is created."""
-        count, until = self._partitions.get(topic, (0, 0.0))
-        if not count:
-            await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
-        if monotonic() > until:
-            count = await asyncio.to_thread(self._cluster.partitions, topic)
-            self._partitions[topic] = count, monotonic() + COUNT_EVERY_S
-
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> list[Prepared]:
-        self._turn += 1
         millis = time_ns() // 1_000_000
         time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
         prepared = []
-        for event, new_id in zip(outgoing, ids.uuid7_bytes(len(outgoing)), strict=True):
-            count, _ = self._partitions[event.topic]
+        places = self._partitions.of(outgoing)
+        for event, partition, new_id in zip(outgoing, places, ids.uuid7_bytes(len(outgoing)), strict=True):
             key = None if event.key is None else event.key.encode()
-            partition = self._turn % count if key is None else partition_of(key, count)
             headers = wire.headers(event, new_id, source, time)
             prepared.append(Prepared(event.topic, event.value, key, partition, millis, headers))
         return prepared
@@ -90,4 +76,5 @@ class KafkaBroker:
         sender, self._sender = self._sender, None
         if sender is not None:
             await sender.close()
+        await self.outlet.close()
         await asyncio.to_thread(self.log.close)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.cluster import Cluster
 from onward.brokers.kafka.fetching import Fetcher, Request
+from onward.brokers.kafka.numbers import runs
 from onward.brokers.kafka.places import Mark, TopicState, shifts
 from onward.ports import Delivery, Group
 from onward.telemetry.failpoints import reach
@@ -60,7 +61,9 @@ class KafkaConsumer:
             self._show_progress()
             taken = self._lanes.take(limit)
             if taken is not None:
-                return Delivery(self._group.topic, taken.partition, taken.records, taken.end, self._mark(taken.records))
+                partition, records, end = taken
+                topic = self._group.topic
+                return Delivery(topic, partition, records, end, self._mark(records), runs(records, topic, partition))
             try:
                 async with asyncio.timeout_at(until):
                     await self._wakeup.wait()

@@ -95,6 +95,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._complete: deque[_Batch] = deque()
         self._room = asyncio.Event()
+        self._handing = asyncio.Lock()
         self._closing = False
         self.abandoned = False
         try:
@@ -126,11 +127,12 @@ class Sender:
         refused: OnwardError | None = None
         try:
             async with asyncio.timeout(self.timeout_s):
-                refused = await self._enqueue(messages, batch)
+                async with self._handing:  # whoever began first is first
+                    refused = await self._enqueue(messages, batch)
                 if batch.count:
                     await batch.done
         except TimeoutError:
-            await self._abandon()
+            self.abandon()
             raise self._uncertain(batch, len(messages), f"no answer in {self.timeout_s:g} s") from None
         if refused is None and batch.error is None:
             return
@@ -162,8 +164,8 @@ class Sender:
                     return self._refusal(error.args[0], messages[number : number + 1])
         return None
 
-    async def _abandon(self) -> None:
-        """Nothing that waits may be sent any more: what came in before it is not known to be there."""
+    def abandon(self) -> None:
+        """Nothing that waits may be sent any more: what came in before it is not known to be there. Safe to repeat."""
         self.abandoned = True
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
         self._closing = True

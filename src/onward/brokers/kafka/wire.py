@@ -1,7 +1,7 @@
 """Events as Kafka messages: plain JSON in the value, CloudEvents 1.0 attributes in the headers (binary mode).
 
-A record is `(offset, tag, value, key, message)`. Its tag is the bytes of the type where the version is 1, so that where
-onward wrote the headers, none but the first two are looked at.
+A record is `(offset, tag, value, key, message, number)`. The tag is the bytes of the type where the version is 1, so
+that where onward wrote the headers none but the first are looked at; the number is the header of a relay, or None.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from onward import ids
 from onward.errors import DecodeError, MessageError
 from onward.events import Attributes, Envelope, from_headers, headers_of
-from onward.ports import Outgoing, Record, WireType
+from onward.ports import Outgoing, Record, Repeated, WireType
 
 NO_TYPE = b""
+NUMBER = "onward-number"
+NUMBER_AT = 2  # the place of that header, behind type and version
 SOURCE_UNSAID = "kafka"
 
 _TYPE = "ce_type"
@@ -57,12 +59,15 @@ def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Rec
             current = partition
             add = found.setdefault(partition, []).append
         tag: Any = NO_TYPE
+        number: Any = None
         try:
             headers: Any = message.headers()
             if headers:
                 name, tag = headers[0]
                 if name != _TYPE or not tag or len(headers) == 1 or headers[1] != _SECOND:
                     tag = _tag(headers)
+                if len(headers) > NUMBER_AT and headers[NUMBER_AT][0] == NUMBER:
+                    number = headers[NUMBER_AT][1]
         except SystemError:  # a header's name that is not UTF-8: the library can't give any of them
             tag = NO_TYPE
         value = message.value()
@@ -74,7 +79,7 @@ def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Rec
                 key = key.decode()
             except UnicodeDecodeError:
                 key = key.decode(errors="backslashreplace")
-        add((message.offset(), tag, value, key, message))
+        add((message.offset(), tag, value, key, message, number))
     return found, told
 
 
@@ -88,6 +93,8 @@ def _tag(headers: list[tuple[str, bytes | None]]) -> Hashable:
 
 
 def wire_type(tag: Hashable) -> WireType:
+    if isinstance(tag, Repeated):
+        return wire_type(tag.tag)
     if isinstance(tag, TooLarge):
         return wire_type(tag.tag)._replace(fault=_too_large(tag.limit))
     if isinstance(tag, Versioned):
@@ -103,7 +110,7 @@ def _text(written: bytes) -> str:
 
 def envelope(topic: str, partition: int, record: Record, identity: str) -> Envelope:
     """What the headers say, and for what they don't: the place as id, the time that Kafka noted, no source."""
-    offset, tag, _, key, message = record
+    offset, tag, _, key, message, _ = record
     try:
         said = from_headers(message.headers() or ())
     except SystemError:
@@ -136,6 +143,11 @@ def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers
         )
     )
     return written if event.type else written[2:]
+
+
+def number(incarnation: str, topic: str, partition: int, number: int) -> tuple[str, bytes]:
+    """The header of a relay: whose number this is, and for which place, since others may copy events elsewhere."""
+    return NUMBER, f"{incarnation} {topic} {partition} {number}".encode()
 
 
 def _id(written: bytes) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from onward.errors import LeaseLostError, TransactionError
+from onward.ids import time_of
 from onward.ports import Outgoing
 from onward.relay import Outbox, OutboxRow, Stamp, Term
 from onward.testing.clock import FakeClock
@@ -103,6 +104,16 @@ class OutboxContract:
         assert (await bench.outbox.stats()).oldest == due - 60_000_000
         await bench.clock.advance(61)
         assert values(await bench.outbox.read(10)) == [b"later", b"now", b"now too"]
+
+    @on_outbox
+    async def test_each_term_has_an_incarnation_of_its_own_that_says_when_it_was_opened(
+        self, bench: OutboxBench
+    ) -> None:
+        first = await bench.led()
+        await bench.outbox.lease(0, first)
+        second = await bench.led()
+        assert time_of(first.incarnation) <= time_of(second.incarnation)
+        assert first.incarnation != second.incarnation
 
     @on_outbox
     async def test_one_relay_has_the_lease_until_it_ends_or_is_given_up(self, bench: OutboxBench) -> None:

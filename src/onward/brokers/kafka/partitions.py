@@ -1,0 +1,56 @@
+"""Which partition an event goes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+from onward.brokers.kafka.cluster import Cluster
+from onward.partitioning import partitions_of
+from onward.ports import Outgoing
+from onward.topics import Topic
+
+COUNT_EVERY_S = 30.0
+
+
+class Partitions:
+    """How many each topic has, as of late: partitions may be added while we run."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._counts: dict[str, tuple[int, float]] = {}  # how many, and until when that is taken for true
+        self._turn = 0
+
+    def forget(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            self._counts.pop(topic, None)
+
+    async def look(self, topics: Iterable[str]) -> None:
+        """Have them known for `of`; one that nobody declared is created. Raises BrokerError."""
+        for topic in topics:
+            count, until = self._counts.get(topic, (0, 0.0))
+            if monotonic() <= until:
+                continue
+            if not count:
+                await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
+            count = await asyncio.to_thread(self._cluster.partitions, topic)
+            self._counts[topic] = count, monotonic() + COUNT_EVERY_S
+
+    def of(self, events: Sequence[Outgoing]) -> list[int]:
+        """By their keys; one without goes where the others of this call go, which take turns."""
+        self._turn += 1
+        places: list[int] = [0] * len(events)
+        for topic in {event.topic for event in events}:
+            count, _ = self._counts[topic]
+            keyed: list[tuple[int, bytes]] = []
+            for place, event in enumerate(events):
+                if event.topic != topic:
+                    continue
+                if event.key is None:
+                    places[place] = self._turn % count
+                else:
+                    keyed.append((place, event.key.encode()))
+            for (place, _), partition in zip(keyed, partitions_of([key for _, key in keyed], count), strict=True):
+                places[place] = partition
+        return places

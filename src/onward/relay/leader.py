@@ -1,0 +1,213 @@
+"""The relay: one leader per outbox numbers what waits, sends it, and deletes what the broker has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Collection, Iterable
+from itertools import islice
+from time import monotonic
+from typing import NamedTuple
+
+from onward.errors import DeliveryError, InfrastructureError, LeaseLostError
+from onward.ledger import Lane, Numbering
+from onward.relay.port import Outbox, OutboxRow, Outlet, Stamp, Term, outbox_of
+from onward.telemetry.failpoints import reach
+
+logger = logging.getLogger("onward.relay")
+
+LEASE_S = 10.0
+PROLONG_S = LEASE_S / 3
+LOOK_S = 0.25  # the net under `told`, and how soon a delayed event leaves
+VACANT_S = 1.0  # between two looks whether the lease is free
+ROWS = 1_000
+AHEAD = 4  # batches numbered and sent, and not confirmed yet
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+HEALTHY_S = 30.0
+FLUSH_S = 5.0  # what is in the outbox has so long to leave when the process ends
+
+
+class _Sent(NamedTuple):
+    """A batch on its way; `there` ends when the broker has it."""
+
+    ids: list[int]
+    events: int
+    there: asyncio.Future[None]
+
+
+class Relay:
+    """Sends what one outbox holds, while it has the lease. `trouble` says why nothing leaves, "" when it does.
+
+    Whatever is not sure (a send without an answer, a write whose outcome is not known, a lease that is over) ends the
+    term. The next one, here or elsewhere, first sends again what has numbers, in their order, and only then
+    numbers what is new, under another incarnation.
+    """
+
+    def __init__(self, outbox: Outbox, outlet: Outlet, service: str) -> None:
+        self._outbox = outbox
+        self._outlet = outlet
+        self._service = service
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self.trouble = ""
+        self.sent = 0
+        """Events that the broker has confirmed."""
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """On the running loop. Safe to repeat."""
+        if self.task is None:
+            self.task = asyncio.create_task(self._run())
+            self.task.add_done_callback(_tell)
+
+    def told(self, topics: Collection[str]) -> None:
+        """Something was put into an outbox, here or elsewhere."""
+        if outbox_of(self._service) in topics:
+            self._changed.set()
+
+    async def stop(self) -> None:
+        """Send what is there, if we lead, for FLUSH_S at most; then give up the lease. Safe to repeat."""
+        self._stopping = True
+        self._changed.set()
+        task, self.task = self.task, None
+        if task is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await asyncio.wait([task])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = monotonic()
+            try:
+                term = await self._outbox.lease(LEASE_S)
+                self.trouble = ""
+                if term is None:
+                    if self._stopping:
+                        return
+                    await self._wait(VACANT_S)
+                    continue
+                await self._serve(term)
+                return
+            except LeaseLostError as error:
+                logger.warning("%s", error)
+            except (InfrastructureError, DeliveryError) as error:
+                self.trouble = f"events of service {self._service!r} wait in its outbox: {error}"
+                logger.error("%s", self.trouble)
+            if self._stopping:
+                return
+            if monotonic() - began > HEALTHY_S:
+                pause_s = FIRST_PAUSE_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _serve(self, term: Term) -> None:
+        """Lead until we are to stop and nothing waits."""
+        reach("relay.leads")
+        try:
+            await _Leader(self, self._outbox, self._outlet, term).lead()
+        finally:
+            with contextlib.suppress(InfrastructureError):
+                await self._outbox.lease(0, term)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        self._changed.clear()
+
+    async def idle(self) -> bool:
+        """Nothing waits: False at once if we are to stop, else True after something may have come."""
+        if self._stopping:
+            return False
+        await self._wait(LOOK_S)
+        return True
+
+
+class _Leader:
+    """One term."""
+
+    def __init__(self, relay: Relay, outbox: Outbox, outlet: Outlet, term: Term) -> None:
+        self._relay = relay
+        self._outbox = outbox
+        self._outlet = outlet
+        self._term = term
+        self._numbering = Numbering()
+        self._turn = 0
+        self._prolong_at = monotonic() + PROLONG_S
+        self._ahead: deque[_Sent] = deque()
+
+    async def lead(self) -> None:
+        try:
+            await self._send_again()
+            while True:
+                await self._prolong()
+                rows = await self._outbox.read(ROWS)
+                if rows:
+                    self._send(await self._numbered(rows))
+                if self._ahead and (not rows or len(self._ahead) == AHEAD):
+                    await self._confirm()
+                elif not rows and not await self._relay.idle():
+                    return
+        finally:
+            for batch in self._ahead:
+                batch.there.cancel()
+            await asyncio.gather(*(batch.there for batch in self._ahead), return_exceptions=True)
+
+    async def _send_again(self) -> None:
+        """What has numbers of terms before, all of it there before anything is numbered."""
+        while rows := await self._outbox.read(ROWS, numbered=True):
+            await self._prolong()
+            self._send(rows)
+            await self._confirm()
+
+    async def _numbered(self, rows: list[OutboxRow]) -> list[OutboxRow]:
+        """The rows with their stamps, which are stored by then."""
+        partitions = iter(await self._outlet.places([event for row in rows for event in row.events]))
+        lanes = [_lanes(row, islice(partitions, len(row.events))) for row in rows]
+        numbering, numbers = self._numbering.give(lanes)
+        stamped = []
+        for row, row_lanes, row_numbers in zip(rows, lanes, numbers, strict=True):
+            self._turn += 1
+            places = tuple((lane[1], number) for lane, number in zip(row_lanes, row_numbers, strict=True))
+            stamped.append(row._replace(stamp=Stamp(self._term.epoch, self._turn, self._term.incarnation, places)))
+        reach("relay.numbering")
+        await self._outbox.number(self._term, {row.id: row.stamp for row in stamped if row.stamp is not None})
+        reach("relay.numbered")
+        self._numbering = numbering
+        return stamped
+
+    def _send(self, rows: list[OutboxRow]) -> None:
+        count = sum(len(row.events) for row in rows)
+        self._ahead.append(_Sent([row.id for row in rows], count, self._outlet.send(rows)))
+        reach("relay.sent")
+
+    async def _confirm(self) -> None:
+        """The oldest batch that is on its way is there, and waits no more."""
+        batch = self._ahead[0]
+        await batch.there
+        reach("relay.confirmed")
+        self._ahead.popleft()
+        self._relay.sent += batch.events
+        await self._outbox.delete(self._term, batch.ids)
+        reach("relay.deleted")
+
+    async def _prolong(self) -> None:
+        if monotonic() >= self._prolong_at:
+            await self._outbox.lease(LEASE_S, self._term)
+            self._prolong_at = monotonic() + PROLONG_S
+
+
+def _lanes(row: OutboxRow, partitions: Iterable[int]) -> list[Lane]:
+    return [(event.topic, partition) for event, partition in zip(row.events, partitions, strict=True)]
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("events wait in the outbox: this process relays no more", exc_info=task.exception())

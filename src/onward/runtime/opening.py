@@ -1,0 +1,78 @@
+"""Which broker and store a service runs on: the one place where adapters are chosen and put together."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from onward.brokers.sqlite import SqliteBroker
+from onward.errors import MissingExtraError
+from onward.relay.leader import Relay
+from onward.runtime.clock import SystemClock
+from onward.runtime.engine import Engine, File, Outlets
+from onward.settings import Settings
+from onward.sqlite.database import Database
+from onward.sqlite.delivery import DelayedEvents
+from onward.sqlite.log import FileLog
+from onward.sqlite.neighbours import Neighbours
+from onward.sqlite.outbox import FileOutbox
+from onward.stores.sqlite import SqliteStore
+from onward.timers import Timers
+
+LOOK_EVERY_S = 1.0  # the net under wake-ups, at what other processes have put off
+
+
+def open_engine(service: str, settings: Settings) -> Engine:
+    """Raises the StoreError that says why the store can't be used, SettingError and MissingExtraError."""
+    if settings.is_one_file:
+        return _one_file(service, settings)
+    broker = _adapter("onward.brokers.kafka.broker", "confluent_kafka", "kafka", "A broker on Kafka").KafkaBroker(
+        settings.broker, service
+    )
+    if settings.database is None:
+        return _on_postgres(service, settings, broker)
+    return _on_file(service, settings, broker)
+
+
+def _one_file(service: str, settings: Settings) -> Engine:
+    assert settings.database is not None
+    database = Database.open(settings.database)
+    clock = SystemClock()
+    log = FileLog(database, now=clock.time)
+    neighbours = Neighbours(database, service)
+    timers = Timers(DelayedEvents(log), clock, look_every_s=LOOK_EVERY_S)
+    log.appended += [neighbours.notify, timers.told]
+    broker = SqliteBroker(log, neighbours.alive)
+    return Engine(service, broker, SqliteStore(log, service), clock, File(database, neighbours, timers))
+
+
+def _on_file(service: str, settings: Settings, broker: Any) -> Engine:
+    assert settings.database is not None
+    database = Database.open(settings.database)
+    clock = SystemClock()
+    neighbours = Neighbours(database, service)
+    outbox = FileOutbox(database, service, now=clock.time)
+    relay = Relay(outbox, broker.outlet, service)
+    outbox.appended += [neighbours.notify, relay.told]
+    store = SqliteStore(FileLog(database, now=clock.time), service, broker="Kafka", outbox=outbox)
+    return Engine(service, broker, store, clock, File(database, neighbours), Outlets(outbox, relay))
+
+
+def _on_postgres(service: str, settings: Settings, broker: Any) -> Engine:
+    postgres = _adapter("onward.stores.postgres.store", "psycopg", "postgres", "A store on PostgreSQL")
+    store = postgres.PostgresStore(postgres.Address.read(settings.store, service), service)
+    relay = Relay(store.outbox, broker.outlet, service)
+    store.appended.append(relay.told)
+    return Engine(service, broker, store, SystemClock(), None, Outlets(store.outbox, relay))
+
+
+def _adapter(module: str, library: str, extra: str, what: str) -> Any:
+    """An adapter's module. Raises MissingExtraError where its client library is not there."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != library:
+            raise
+        raise MissingExtraError(
+            f"{what} needs the extra `{extra}`: pip install 'onward[{extra}]'. Nothing was opened."
+        ) from error

@@ -1,0 +1,72 @@
+"""SIGKILL of whoever relays, at each named step and at random: what was published is on Kafka and takes effect once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from scripts.servers.kafka import Kafka
+from tests.integration.kills.stage import Stage, assert_exactly_once
+from tests.integration.kills.test_kill_at_every_failpoint import RELAYING
+
+EVENTS = 400
+
+
+def test_there_are_failpoints_at_every_step_of_a_relay() -> None:
+    steps = {"leads", "numbering", "numbered", "sent", "confirmed", "deleted"}
+    assert {name.partition(".")[2] for name in RELAYING} == steps
+
+
+@pytest.mark.parametrize("name", RELAYING)
+def test_killed_while_relaying_no_event_is_lost_doubled_or_reordered(name: str, tmp_path: Path, kafka: Kafka) -> None:
+    stage = Stage(tmp_path, kafka.url)
+    assert stage.publish(0, EVENTS) == 0
+    with stage.running("direct", failpoint=name):
+        for handler in ("book", "confirm"):
+            assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
+        assert stage.fired() == 1, f"{name} was never reached"
+    for handler in ("book", "confirm"):
+        assert len(stage.effects(handler)) == EVENTS
+
+
+@pytest.mark.parametrize("name", RELAYING)
+def test_a_publisher_that_is_killed_while_it_relays_has_published_what_it_was_told(
+    name: str, tmp_path: Path, kafka: Kafka
+) -> None:
+    stage = Stage(tmp_path, kafka.url)
+    assert stage.publish(0, EVENTS, failpoint=name) == -signal.SIGKILL
+    acknowledged = [int(line) for line in stage.acknowledged.read_text().split()]
+    with stage.running("direct"):
+        found = stage.wait_for("confirm", len(acknowledged))
+        in_doubt = {n for _, n in found} - set(acknowledged)
+        assert len(in_doubt) in (0, 20)
+    assert_exactly_once(stage.effects("book"), acknowledged)
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_random_instants_with_a_relay_between_every_event_takes_effect_once(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    stage = Stage(tmp_path, kafka.url)
+    chance = random.Random(7)
+    killed = published = 0
+    with stage.running("direct", "plain", workers=2):
+        while killed < 20:
+            assert stage.publish(published, published + 60) == 0
+            published += 60
+            time.sleep(chance.random() * 0.5)  # the instant is the point of the test
+            victims = stage.members()
+            chance.shuffle(victims)
+            for victim in victims[:2]:
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    killed += 1
+        for handler in ("book", "confirm", "notify"):
+            found = stage.wait_for(handler, published)
+            assert_exactly_once([each for each in found if not each[0].startswith("forwarded")], range(published))
