@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from onward.errors import DecodeError, MessageError, UnknownTypeError, UnknownVersionError
+from onward.errors import DecodeError, MessageError, UnknownTypeError
 from onward.events import EventType, decode_error, decoder_for, registry
 from onward.pipeline.handlers import HandlerKind
 from onward.pipeline.invocation import Bound
@@ -37,7 +37,7 @@ class Route:
     def open(self, value: bytes | None) -> Any:
         """The event in these bytes. Raises MessageError."""
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # else it would keep the frames of every event before
         assert self.event_type is not None
         if value is None:
             raise DecodeError(f"A record of type {self.event_type.type!r} has no value: an event needs one.")
@@ -119,7 +119,7 @@ class Routes:
         handlers = self._handlers[name, newest.version]
         try:
             decode = decoder_for(registry(), name, version, newest.cls)
-        except UnknownVersionError as error:
+        except MessageError as error:
             return self._route(newest, bytes, handlers, error)
         return self._route(newest, decode, handlers)
 
