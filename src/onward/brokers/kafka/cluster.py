@@ -12,19 +12,21 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub leaves NewTopic out
     AdminClient,
     ConfigResource,
+    ListOffsetsResultInfo,
     NewTopic,
     OffsetSpec,
     ResourceType,
 )
 
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
-from onward.brokers.kafka.failures import PASSING, UNKNOWN_TOPIC
+from onward.brokers.kafka.failures import PASSING, SILENT, UNKNOWN_TOPIC
 from onward.brokers.kafka.places import TopicState
 from onward.errors import BrokerError, RegistrationError, SettingError
 from onward.outgoing import MAX_EVENT_BYTES
 from onward.topics import Topic
 
 ANSWER_S = 5.0
+ATTEMPT_S = 1.5  # after which one server is not waited for any longer
 CREATED_S = 30.0  # for a new topic to be known and led everywhere
 LOOK_EVERY_S = 0.05
 MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)  # an event at its limit, with key and headers
@@ -42,6 +44,7 @@ class Cluster:
         self._made: AdminClient | None = None
         self._lock = Lock()
         self._name = ""
+        self.identities: dict[str, str] = {}  # of the topics that `identity` was asked for, as of then
 
     def _admin(self) -> AdminClient:
         with self._lock:
@@ -123,36 +126,41 @@ class Cluster:
         """Which topic of that name it is: another one once it was deleted and made again."""
         asked = TopicCollection([topic])
         described = self._answered(
-            lambda: self._admin().describe_topics(asked, request_timeout=ANSWER_S), f"Asking for topic {topic!r}"
+            lambda admin: admin.describe_topics(asked, request_timeout=ATTEMPT_S), f"Asking for topic {topic!r}"
         )
-        return str(described[topic].topic_id)
+        found = self.identities[topic] = str(described[topic].topic_id)
+        return found
 
     def state(self, topic: str, partitions: Sequence[int]) -> TopicState:
         """A topic as it is at one time, told by its identity before and after."""
         identity = self.identity(topic)
-        bounds = self.bounds(topic, partitions)
+        first = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         if identity != self.identity(topic):
             return self.state(topic, partitions)
-        return TopicState(topic, self.name(), identity, bounds)
+        bounds = {partition: (first[partition].offset, end[partition].offset) for partition in partitions}
+        epochs = {partition: _epoch(end[partition]) for partition in partitions}
+        return TopicState(topic, self.name(), identity, bounds, epochs)
 
     def bounds(self, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         first = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         end = self._offsets(topic, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return {partition: (first[partition], end[partition]) for partition in partitions}
+        return {partition: (first[partition].offset, end[partition].offset) for partition in partitions}
 
     def since(self, topic: str, partitions: Sequence[int], millis: int) -> dict[int, int]:
         """The first offset at or after a time; below 0 where there is none."""
-        return self._offsets(topic, partitions, OffsetSpec.for_timestamp(millis))
+        found = self._offsets(topic, partitions, OffsetSpec.for_timestamp(millis))
+        return {partition: answer.offset for partition, answer in found.items()}
 
-    def _offsets(self, topic: str, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, int]:
+    def _offsets(self, topic: str, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, ListOffsetsResultInfo]:
         asked = {TopicPartition(topic, partition): spec for partition in partitions}
         if not asked:
             return {}
         answers = self._answered(
-            lambda: self._admin().list_offsets(asked, request_timeout=ANSWER_S),
+            lambda admin: admin.list_offsets(asked, request_timeout=ATTEMPT_S),
             f"Asking for the offsets of topic {topic!r}",
         )
-        return {place.partition: answer.offset for place, answer in answers.items()}
+        return {place.partition: answer for place, answer in answers.items()}
 
     def message_bytes(self, topic: str) -> int:
         """The largest message that a topic takes."""
@@ -163,17 +171,20 @@ class Cluster:
         except BrokerError:  # most often refused; the server has the last word anyway
             return KAFKA_S_OWN_LIMIT
 
-    def _answered(self, ask: Callable[[], Mapping[Key, Future[Any]]], doing: str) -> dict[Key, Any]:
-        """All answers; asked again for a while where leaders change."""
+    def _answered(self, ask: Callable[[AdminClient], Mapping[Key, Future[Any]]], doing: str) -> dict[Key, Any]:
+        """All answers; asked again for a while where leaders change, or the server that was asked does not answer."""
         until = monotonic() + ANSWER_S
         while True:
             try:
-                return {key: answer.result(ANSWER_S + 5.0) for key, answer in ask().items()}
+                return {key: answer.result(ANSWER_S + 5.0) for key, answer in ask(self._admin()).items()}
             except KafkaException as error:
-                if error.args[0].code() not in PASSING or monotonic() > until:
+                if error.args[0].code() not in PASSING | SILENT or monotonic() > until:
                     raise self._client.teller.told(error, doing) from None
             except TimeoutError:
                 raise self._client.teller.unreachable(doing, "no answer") from None
+            # It goes to the server that was last known as the controller: if that is gone, to learn of another may take
+            # the client half a minute by itself.
+            self._ask(lambda: self._admin().list_topics(timeout=ANSWER_S), doing)
             sleep(LOOK_EVERY_S)
 
     def _answer(self, asked: Future[Any], doing: str) -> Any:
@@ -186,6 +197,10 @@ class Cluster:
             raise self._client.teller.told(error, doing) from None
         except TimeoutError:
             raise self._client.teller.unreachable(doing, "no answer") from None
+
+
+def _epoch(answer: ListOffsetsResultInfo) -> int:
+    return -1 if answer.leader_epoch is None else answer.leader_epoch
 
 
 def _compare(topic: Topic, replicas: Sequence[int], replication: int | None) -> None:

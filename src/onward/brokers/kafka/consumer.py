@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.cluster import Cluster
+from onward.brokers.kafka.cuts import find_cuts
 from onward.brokers.kafka.fetching import Fetcher, Request
 from onward.brokers.kafka.numbers import runs
-from onward.brokers.kafka.places import Mark, TopicState, shifts
+from onward.brokers.kafka.places import Mark, TopicState, doubts, shifts
 from onward.ports import Delivery, Group
 from onward.telemetry.failpoints import reach
 
@@ -22,6 +23,7 @@ class KafkaConsumer:
     """`Consumer` on Kafka. Where a partition begins is the store's to say; its offsets there follow the store's."""
 
     def __init__(self, client: Client, cluster: Cluster, group: Group, left: Callable[[KafkaConsumer], None]) -> None:
+        self._client = client
         self._group = group
         self._left = left
         self._loop = asyncio.get_running_loop()
@@ -102,7 +104,9 @@ class KafkaConsumer:
         self._marks.clear()
         reach("partitions.taken")
         places = await self._group.assigned(request.partitions)
-        shifted = shifts(state, places)
+        doubted = doubts(state, places)
+        cuts = await asyncio.to_thread(find_cuts, self._client, state.name, doubted) if doubted else {}
+        shifted = shifts(state, places, cuts)
         if shifted:
             await self._group.shifted(shifted)
         begin = {partition: place.offset for partition, place in places.items()}

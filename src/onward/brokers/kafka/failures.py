@@ -48,6 +48,9 @@ PASSING = frozenset(
 )
 """Leaders and coordinators move: the next attempt finds them."""
 
+SILENT = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT})
+"""One server does not answer: another may."""
+
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID})
 
 

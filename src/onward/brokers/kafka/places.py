@@ -11,7 +11,10 @@ from onward.ports import Place, Shift
 
 
 class Mark(NamedTuple):
-    """What is kept beside an offset: the cluster, the topic's identity in it, and the last event's leader epoch."""
+    """What is kept beside an offset: the cluster, the topic's identity in it, and a leader's epoch.
+
+    When that leader led, all below the offset was as handled: where it is so no more, a later one wrote it.
+    """
 
     cluster: str
     topic: str
@@ -29,26 +32,52 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is now: `bounds` are first and next offset by partition; `identity` is another once made anew."""
+    """A topic as it is now: `bounds` are first and next offset by partition; `identity` is another once made anew.
+
+    `epochs` are those of the last leaders that may have written to a partition, -1 where that is not known.
+    """
 
     name: str
     cluster: str
     identity: str
     bounds: Mapping[int, tuple[int, int]]
+    epochs: Mapping[int, int]
 
 
-def shifts(state: TopicState, places: Mapping[int, Place]) -> list[Shift]:
+class Doubt(NamedTuple):
+    """A place below which leaders after `epoch` may have written: the log was cut back if they did."""
+
+    partition: int
+    low: int
+    offset: int
+    epoch: int
+
+
+def doubts(state: TopicState, places: Mapping[int, Place]) -> list[Doubt]:
+    """The places of which `shifts` has to be told at which offset later leaders began to write, if below the place."""
+    found = []
+    for partition, place in sorted(places.items()):
+        low, high = state.bounds[partition]
+        known = Mark.read(place.mark)
+        if known is not None and known.topic == state.identity and -1 < known.epoch < state.epochs[partition]:
+            found.append(Doubt(partition, low, min(place.offset, high), known.epoch))
+    return [doubt for doubt in found if doubt.low < doubt.offset]
+
+
+def shifts(state: TopicState, places: Mapping[int, Place], cuts: Mapping[int, int]) -> list[Shift]:
     """The partitions that don't go on at their place, and those whose mark is not on record yet (without a `why`).
 
-    Raises RegistrationError for accounts of another cluster.
+    `cuts` are the offsets, where `doubts` were right, from which on other events are below the place. Raises
+    RegistrationError for accounts of another cluster.
     """
-    return [shift for partition, place in sorted(places.items()) if (shift := _shift(state, partition, place))]
+    found = (_shift(state, partition, place, cuts.get(partition)) for partition, place in sorted(places.items()))
+    return [shift for shift in found if shift is not None]
 
 
-def _shift(state: TopicState, partition: int, place: Place) -> Shift | None:
+def _shift(state: TopicState, partition: int, place: Place, cut: int | None) -> Shift | None:
     low, high = state.bounds[partition]
     known = Mark.read(place.mark)
-    mark = Mark(state.cluster, state.identity, known.epoch if known else -1)
+    mark = Mark(state.cluster, state.identity, state.epochs[partition])
     if known is not None and known.cluster != state.cluster:
         raise RegistrationError(
             f"This store's accounts of topic {state.name!r} belong to Kafka cluster {known.cluster}, and the broker is"
@@ -59,7 +88,7 @@ def _shift(state: TopicState, partition: int, place: Place) -> Shift | None:
     if known is not None and known.topic != state.identity:
         return Shift(
             partition,
-            Place(low, str(mark._replace(epoch=-1))),
+            Place(low, str(mark)),
             anew=True,
             why="the topic was deleted and made again; what is in the new one is handled from its beginning, and what"
             " was left unhandled in the old one is gone",
@@ -71,13 +100,14 @@ def _shift(state: TopicState, partition: int, place: Place) -> Shift | None:
             anew=False,
             why=f"Kafka's retention took the events from {place.offset} to {low - 1} before they were handled",
         )
-    if place.offset > high:
+    if cut is not None or place.offset > high:
+        goes_on = high if cut is None else cut
         return Shift(
             partition,
-            Place(high, str(mark)),
+            Place(goes_on, str(mark)),
             anew=True,
-            why=f"the log was cut back to {high} by Kafka, as after a leader that lacked events; what was written"
-            " there and handled is gone, and what is written from here on is handled",
+            why=f"the log was cut back to {goes_on} by Kafka, as after the election of a leader that lacked events;"
+            " what was there and was handled is gone, and what was written there since is handled",
         )
     if str(mark) != place.mark:
         return Shift(partition, place._replace(mark=str(mark)), anew=False, why="")
