@@ -13,6 +13,9 @@ from onward.errors import SettingError
 
 LIBRARY_LOG = logging.getLogger("onward.kafka.client")
 
+AGAIN_S = 60.0  # the same line is logged no sooner
+MOST_SAID = 200
+
 Options = dict[str, Any]
 
 
@@ -49,7 +52,24 @@ class Client:
 
 
 class _Scrubbed(logging.Filter):
-    """Drops what the library says of options that are for another kind of client than the one they were given to."""
+    """Drops what the library says of options that are for another kind of client than the one they were given to.
+
+    And what it says again and again: of a server that is away, twenty times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "CONFWARN" not in record.getMessage()
+        said = record.getMessage()
+        if "CONFWARN" in said:
+            return False
+        what, _, _ = said.partition(" (after ")
+        before = self._said.get(what)
+        if before is not None and record.created - before < AGAIN_S:
+            return False
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
+        self._said[what] = record.created
+        return True

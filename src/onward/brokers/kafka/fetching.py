@@ -82,7 +82,12 @@ class Fetcher:
         self._unsure: set[int] = set()
         self._commits: dict[int, int] = {}
         self._committed: dict[int, int] = {}
-        strong = {**_STRONG, "group.id": f"{group.name}:{group.topic}", "error_cb": self._heard}
+        strong = {
+            **_STRONG,
+            "group.id": f"{group.name}:{group.topic}",
+            "error_cb": self._heard,
+            "on_commit": self._shown,
+        }
         try:
             self._consumer = Consumer(client.options(_WEAK, strong), logger=LIBRARY_LOG)
         except KafkaException as error:
@@ -214,10 +219,19 @@ class Fetcher:
 
     def _heard(self, error: KafkaError) -> None:
         """Called by the library, inside `poll`."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        # Not all of them down is what the library says each time: a lost one is a reason to look as well.
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE):
             self._down_at = self._down_at or monotonic()
         elif error.fatal() or error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
             self._fail(self._client.teller.told(error, f"Reading topic {self._group.topic!r}"))
+
+    def _shown(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        """Called by the library, inside `poll`: what Kafka did not take is shown again with the next progress."""
+        for place in places:
+            why = error or place.error
+            if why is not None:
+                self._committed.pop(place.partition, None)
+                logger.info("%s", self._client.teller.told(why, f"Showing how far group {self._group.name!r} is"))
 
     def _look_after_servers(self) -> None:
         """Raises BrokerUnreachableError once no server has answered for DOWN_S."""
