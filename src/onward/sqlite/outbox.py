@@ -38,11 +38,12 @@ _STAMP = (
 )
 _OLDEST = (  # each the first of an index: how much waits makes no difference
     "SELECT min(at) FROM ("
-    "SELECT * FROM (SELECT created_at AS at FROM onward_outbox WHERE service = ?1 AND epoch IS NOT NULL"
+    "SELECT * FROM (SELECT max(coalesce(due, 0), created_at) AS at FROM onward_outbox"
+    " WHERE service = ?1 AND epoch IS NOT NULL"
     " ORDER BY epoch, turn LIMIT 1) UNION ALL "
     "SELECT * FROM (SELECT created_at FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due IS NULL"
     " ORDER BY id LIMIT 1) UNION ALL "
-    "SELECT * FROM (SELECT due FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
+    "SELECT * FROM (SELECT max(due, created_at) FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
     " ORDER BY due LIMIT 1))"
 )
 

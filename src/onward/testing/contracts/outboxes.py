@@ -104,6 +104,12 @@ class OutboxContract:
         assert (await bench.outbox.stats()).oldest == due - 60_000_000
         await bench.clock.advance(61)
         assert values(await bench.outbox.read(10)) == [b"later", b"now", b"now too"]
+        assert values(await bench.outbox.read(2)) == [b"later", b"now"]
+        term = await bench.led()
+        rows = await bench.outbox.read(10)
+        await bench.number(term, rows)
+        await bench.outbox.delete(term, [row.id for row in rows[1:]])
+        assert await bench.outbox.stats() == (due, True)  # it has been late since then, and not since it was published
 
     @on_outbox
     async def test_each_term_has_an_incarnation_of_its_own_that_says_when_it_was_opened(
@@ -132,6 +138,15 @@ class OutboxContract:
         third = await bench.led()
         assert first.epoch < second.epoch < third.epoch
         assert len({first.incarnation, second.incarnation, third.incarnation}) == 3
+
+    @on_outbox
+    async def test_of_relays_that_begin_at_once_one_has_the_lease(self, bench: OutboxBench) -> None:
+        terms = await asyncio.gather(*(bench.outbox.lease(LEASE_S) for _ in range(4)))
+        assert len([term for term in terms if term is not None]) == 1
+        await bench.clock.advance(LEASE_S + 1)
+        later = await asyncio.gather(*(bench.outbox.lease(LEASE_S) for _ in range(4)))
+        (former,), (term,) = filter(None, terms), filter(None, later)
+        assert term.epoch == former.epoch + 1
 
     @on_outbox
     async def test_a_relay_whose_term_is_over_changes_nothing(self, bench: OutboxBench) -> None:
