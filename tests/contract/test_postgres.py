@@ -1,20 +1,29 @@
 """The store on PostgreSQL is what the contracts say."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
 
 from onward.brokers.memory import MemoryBroker
+from onward.delays import micros_of, moment_of
+from onward.ports import Outgoing
 from onward.relay.rows import opened
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.connections import Connections
+from onward.stores.postgres.migration import BEFORE, migrate, migrations
+from onward.stores.postgres.outbox import PostgresOutbox, append
 from onward.stores.postgres.store import PostgresStore
+from onward.testing.clock import FakeClock
 from onward.testing.contracts import (
     AccountContract,
     DeadLetterContract,
     LogElsewhereContract,
+    OpenOutbox,
     OpenStore,
+    OutboxBench,
+    OutboxContract,
     Published,
     ReadingContract,
     RegistrationContract,
@@ -69,5 +78,26 @@ class TestPostgresStore(
             yield StoreBench(store, broker, DatabaseInspection(postgres_url))
             await store.close()
             await broker.close()
+
+        return open_it
+
+
+class TestPostgresOutbox(OutboxContract):
+    @pytest.fixture
+    def open_outbox(self, postgres_url: str) -> OpenOutbox:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[OutboxBench]:
+            clock = FakeClock()
+            connections = Connections(Address.read(postgres_url))
+            await migrate(connections, migrations(), [BEFORE])
+
+            async def publish(outputs: Sequence[Outgoing]) -> None:
+                async with connections.transaction() as session:
+                    await session.send(append(outputs, "shop", moment_of(micros_of(clock.time()))), "Publishing")
+
+            outbox = PostgresOutbox(Address.read(postgres_url), "shop", now=clock.time)
+            yield OutboxBench(outbox, publish, clock)
+            outbox.close()
+            connections.close()
 
         return open_it

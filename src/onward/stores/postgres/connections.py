@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from onward.errors import StoreBusyError, StoreClosedError, StoreUnreachableError
@@ -14,8 +14,10 @@ from onward.stores.postgres.session import Session
 class Connections:
     """Opened when they are needed, kept for the next transaction. Belongs to one event loop."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, without: Sequence[str] = ()) -> None:
+        """`without` are settings that are off in their transactions."""
         self.address = address
+        self._without = without
         self._places = asyncio.Semaphore(address.pool_size)
         self._free: list[Session] = []
         self._closed = False
@@ -54,7 +56,7 @@ class Connections:
                 raise
             else:
                 return session
-        session = await Session.open(self.address)
+        session = await Session.open(self.address, self._without)
         try:
             await session.begin(read_only=read_only)
         except BaseException:

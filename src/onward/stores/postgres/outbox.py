@@ -1,19 +1,36 @@
-"""Events of a transaction on their way out: one row, or few, inserted last before COMMIT."""
+"""The outbox in PostgreSQL: a row for what a transaction published, numbered and deleted in sets by one relay."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from os import urandom
 
-from onward.delays import moment_of
-from onward.ports import Outgoing
-from onward.relay.rows import body, completed, parts
-from onward.stores.postgres.session import Command
+from onward.delays import micros_at, micros_of, moment_of
+from onward.ids import uuid7_bytes
+from onward.ports import DELIVERY_BYTES, Outgoing
+from onward.relay import OutboxRow, OutboxStats, Stamp, Term
+from onward.relay.refusals import numbered_or_gone, term_over
+from onward.relay.rows import body, completed, opened, parts, places
+from onward.stores.postgres import outbox_sql as sql
+from onward.stores.postgres.address import Address
+from onward.stores.postgres.connections import Connections
+from onward.stores.postgres.outbox_marks import move
+from onward.stores.postgres.session import Arguments, Command
+from onward.stores.result import StatementResult
 
-_APPEND = (
-    "INSERT INTO onward.outbox (service, due_at, created_at, events, body)"
-    " VALUES ($1, $2, coalesce($3::timestamptz, clock_timestamp()), $4, $5)"
-)
+DELETE_ROWS = 1_000
+"""Rows that one transaction deletes at most."""
+MOVE_ROWS = 2_000
+"""Rows after whose numbering reading begins further on: as many as it may have to pass in vain, and a few more."""
+CONNECTIONS = 4
+IDLE_S = 5.0
+"""How long a relay that stands still in a transaction may keep its successor from beginning."""
+
+# What is read is always the next of an index. Where the planner guesses that few rows wait, as it does before the first
+# ANALYZE, it would rather fetch all and sort them; and a plan without a cheap way left is no reason to compile it.
+_WITHOUT = ("enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit")
 
 
 def append(outputs: Sequence[Outgoing], service: str, now: datetime | None = None) -> list[Command]:
@@ -25,4 +42,89 @@ def append(outputs: Sequence[Outgoing], service: str, now: datetime | None = Non
         (service, None if part[0].due is None else moment_of(part[0].due), now, len(part), body(part))
         for part in parts(completed(outputs, service))
     ]
-    return [Command(_APPEND, rows)]
+    return [Command(sql.APPEND, rows)]
+
+
+class PostgresOutbox:
+    """`Outbox` of one service in a database. `append` writes to it, inside the transaction that is open.
+
+    The server's clock tells when a lease ends and an event is due, so the machines' clocks need not agree.
+    """
+
+    def __init__(self, address: Address, service: str, *, now: Callable[[], float] | None = None) -> None:
+        """`now`, in seconds since the epoch, takes the place of the server's clock in tests."""
+        # Of its own: handlers that have taken all of the store's must not cost the relay its lease.
+        own = replace(address, pool_size=CONNECTIONS, idle_s=min(address.idle_s, IDLE_S))
+        self._connections = Connections(own, _WITHOUT)
+        self._service = service
+        self._now = now
+        self._since_move = MOVE_ROWS
+
+    async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
+        doing = "Taking the lease of the outbox"
+        token = urandom(16) if term is None else term.token
+        args = (self._service, token, float(for_s), self._time())
+        async with self._connections.transaction() as session:
+            if term is not None:
+                await session.send([Command(sql.PROLONG, [args], term_over(self._service))], doing)
+                return term if for_s > 0 else None
+            found = await session.run(sql.TAKE, args, doing)
+            if not found.rows:
+                found = await session.run(sql.TAKE_FIRST, args, doing)
+        if not found.rows:
+            return None
+        return Term(found.scalar(), token, *uuid7_bytes(1))
+
+    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
+        if numbered:
+            place = (after.epoch, after.turn) if after is not None else (None, None)
+            found = await self._query(sql.NUMBERED, (self._service, limit, DELIVERY_BYTES, *place))
+        else:
+            found = await self._query(sql.WAITING, (self._service, limit, DELIVERY_BYTES, self._time()))
+        return list(opened([(row[0], micros_at(row[1]), *row[2:]) for row in found.rows]))
+
+    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+        doing = "Numbering events of the outbox"
+        epochs = [each.epoch for each in stamps.values()]
+        turns = [each.turn for each in stamps.values()]
+        incarnations = [each.incarnation for each in stamps.values()]
+        row = (self._service, list(stamps), epochs, turns, incarnations, [places(each) for each in stamps.values()])
+        commands = [Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))]
+        moves = bool(stamps) and self._since_move >= MOVE_ROWS
+        async with self._connections.transaction() as session:
+            if moves:
+                await session.send([self._compare(sql.COMPARE_ALONE, term)], doing)
+                first = min(zip(epochs, turns, strict=True))
+                commands.insert(0, await move(session, self._service, max(stamps), first))
+            else:
+                commands.insert(0, self._compare(sql.COMPARE, term))
+            await session.send(commands, doing)
+        self._since_move = len(stamps) + (0 if moves else self._since_move)
+
+    async def delete(self, term: Term, ids: Sequence[int]) -> None:
+        for start in range(0, len(ids) or 1, DELETE_ROWS):
+            delete = Command(sql.DELETE, [(self._service, list(ids[start : start + DELETE_ROWS]))])
+            async with self._connections.transaction() as session:
+                await session.send([self._compare(sql.COMPARE, term), delete], "Deleting from the outbox")
+
+    async def stats(self) -> OutboxStats:
+        oldest, led = (await self._query(sql.STATS, (self._service, self._time()))).one()
+        return OutboxStats(None if oldest is None else micros_at(oldest), led)
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._connections.close()
+
+    async def _query(self, statement: str, args: Arguments) -> StatementResult:
+        session = await self._connections.begin(read_only=True)
+        try:
+            return await session.run(statement, args, "Reading the outbox", binary=True)
+        finally:
+            await self._connections.end(session)
+
+    def _compare(self, statement: str, term: Term) -> Command:
+        """Nobody begins another term before the transaction has ended that this is the first statement of."""
+        return Command(statement, [(self._service, term.token)], term_over(self._service))
+
+    def _time(self) -> datetime | None:
+        return None if self._now is None else moment_of(micros_of(self._now()))

@@ -20,12 +20,13 @@ Arguments = Sequence[Any]
 class Command(NamedTuple):
     """A statement to run once for each of `rows`, without reading what it gives.
 
-    `otherwise` is raised where it does not change exactly one row; it then has one row of arguments.
+    `otherwise` is raised where it does not change, or find, exactly so many rows; it then has one row of arguments.
     """
 
     sql: str
     rows: Sequence[Arguments] = ((),)
     otherwise: Exception | None = None
+    changes: int = 1
 
 
 class Session:
@@ -35,7 +36,7 @@ class Session:
     another connection of its own.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection, address: Address) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection, address: Address, without: Sequence[str]) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
         self._address = address
@@ -45,11 +46,17 @@ class Session:
             ("lock_timeout", address.lock_s),
             ("statement_timeout", address.statement_s),
         )
-        self._limits = "".join(f"; SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits)
+        self._settings = "".join(
+            [f"; SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits]
+            + [f"; SET LOCAL {name} = off" for name in without]
+        )
 
     @classmethod
-    async def open(cls, address: Address) -> Session:
-        """Raises the StoreError that says why there is no connection."""
+    async def open(cls, address: Address, without: Sequence[str] = ()) -> Session:
+        """`without` are settings that are off in its transactions.
+
+        Raises the StoreError that says why there is no connection.
+        """
         try:
             connection = await psycopg.AsyncConnection.connect(
                 address.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.AsyncRawCursor
@@ -62,7 +69,7 @@ class Session:
                 f"{address} has standard_conforming_strings off, and onward would read statements otherwise than the"
                 " server. Nothing was run; set it on, as it is by default."
             )
-        return cls(connection, address)
+        return cls(connection, address, without)
 
     @property
     def usable(self) -> bool:
@@ -81,7 +88,7 @@ class Session:
     async def begin(self, *, read_only: bool = False) -> None:
         """Raises StoreUnreachableError when the connection turns out to have ended."""
         mode = "READ ONLY" if read_only else "READ WRITE"
-        await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._limits}", "Beginning a transaction")
+        await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._settings}", "Beginning a transaction")
         self._used_at = monotonic()
 
     async def script(self, sql: str, doing: str) -> None:
@@ -91,11 +98,14 @@ class Session:
         except psycopg.Error as error:
             raise translate(error, doing) from error
 
-    async def run(self, sql: str, args: Arguments, doing: str) -> StatementResult:
-        """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for."""
+    async def run(self, sql: str, args: Arguments, doing: str, *, binary: bool = False) -> StatementResult:
+        """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for.
+
+        `binary` halves what travels where the rows are mostly bytes.
+        """
         cursor, begun_at = self._cursor, monotonic()
         try:
-            await cursor.execute(sql, args)
+            await cursor.execute(sql, args, binary=binary)
             rows = await cursor.fetchall() if cursor.description is not None else []
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
@@ -106,7 +116,7 @@ class Session:
     async def send(self, commands: Sequence[Command], doing: str) -> None:
         """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
         begun_at = monotonic()
-        checked: list[tuple[psycopg.AsyncCursor[Any], Exception]] = []
+        checked: list[tuple[psycopg.AsyncCursor[Any], int, Exception]] = []
         failure: Exception | None = None
         try:
             async with self._connection.pipeline():
@@ -116,14 +126,14 @@ class Session:
                         if command.otherwise is None:
                             await cursor.executemany(command.sql, command.rows)
                         else:
-                            checked.append((cursor, command.otherwise))
+                            checked.append((cursor, command.changes, command.otherwise))
                             await cursor.execute(command.sql, command.rows[0])
                 except (psycopg.Error, UnicodeEncodeError) as error:
                     failure = error  # the block's end still reads what the server answers to the others
         except psycopg.Error as error:
             failure = failure or error
-        for cursor, otherwise in checked:
-            if cursor.rowcount not in (-1, 1):  # -1: it was not run, as one before it failed
+        for cursor, changes, otherwise in checked:
+            if cursor.rowcount not in (-1, changes):  # -1: it was not run, as one before it failed
                 raise otherwise from failure
         if failure is not None:
             raise self._failure(failure, doing, begun_at) from failure
@@ -142,7 +152,7 @@ class Session:
             if self.lost:
                 raise StoreUnreachableError(
                     f"The connection to PostgreSQL was lost during COMMIT ({error}): whether it holds is known only"
-                    " when the account is read again, which happens next."
+                    " when what it wrote is read again, which happens next."
                 ) from error
             raise translate(error, "Committing") from error
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import urandom
 
 from onward.errors import StoreCorruptError, TransactionError
 from onward.ledger import IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, ServiceEntry
+from onward.relay import outbox_of
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.migration import lock, ready
 from onward.stores.postgres.other_logs import grow
+from onward.stores.postgres.outbox import PostgresOutbox
 from onward.stores.postgres.reading import read
 from onward.stores.postgres.registration import register
 from onward.stores.postgres.session import Command, Session
@@ -52,11 +54,19 @@ class PostgresStore:
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="onward-sync")
         self._inside: set[object] = set()
         self._service = service
+        self.outbox = PostgresOutbox(address, service)
+        """What its transactions published; it connects when a relay uses it."""
+        self.appended: list[Callable[[set[str]], None]] = []
+        """Called after a commit that put something into the outbox."""
         self.identity = ""
         """Known once it is open."""
 
     def unit(self) -> PostgresUnit:
-        return PostgresUnit(self._connections, self._threads, self._inside, self._service)
+        return PostgresUnit(self._connections, self._threads, self._inside, self._service, self._tell)
+
+    def _tell(self) -> None:
+        for tell in self.appended:
+            tell({outbox_of(self._service)})
 
     async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         if asyncio.current_task() in self._inside:
@@ -95,6 +105,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         self._connections.close()
+        self.outbox.close()
         self._threads.shutdown(wait=False)
 
 

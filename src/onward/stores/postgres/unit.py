@@ -22,15 +22,24 @@ from onward.telemetry.failpoints import reach
 
 
 class PostgresUnit:
-    """`Unit` on PostgreSQL, on a connection of its own. `inside` has the tasks that are in one of the store's."""
+    """`Unit` on PostgreSQL, on a connection of its own. `inside` has the tasks that are in one of the store's.
+
+    `appended` is called when it has committed something to the outbox.
+    """
 
     def __init__(
-        self, connections: Connections, threads: ThreadPoolExecutor, inside: set[object], service: str
+        self,
+        connections: Connections,
+        threads: ThreadPoolExecutor,
+        inside: set[object],
+        service: str,
+        appended: Callable[[], None],
     ) -> None:
         self._connections = connections
         self._threads = threads
         self._inside = inside
         self._service = service
+        self._appended = appended
         self._task: object = None
         self._session: Session | None = None
         self._marks: list[int] = []
@@ -107,6 +116,8 @@ class PostgresUnit:
             reach("store.committed")
             if claim is not None and settlement is not None:
                 settled(claim, settlement)
+            if outputs:
+                self._appended()
         except TypeError as error:
             raise misfit("what was submitted", error) from error
         finally:

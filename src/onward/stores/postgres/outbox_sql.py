@@ -1,0 +1,100 @@
+"""The statements of the outbox. `$1` is the service in each; a time that is NULL is the server's own."""
+
+APPEND = (
+    "INSERT INTO onward.outbox (service, due_at, created_at, events, body)"
+    " VALUES ($1, $2, coalesce($3::timestamptz, clock_timestamp()), $4, $5)"
+)
+
+# What would not be opened for its size does not travel; in both, `so_far` is the bytes up to a row's end.
+NUMBERED = (
+    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    " (SELECT *, sum(octet_length(body)) OVER (ORDER BY epoch, turn ROWS UNBOUNDED PRECEDING) AS so_far"
+    " FROM onward.outbox WHERE service = $1 AND epoch IS NOT NULL AND (epoch, turn) >"
+    " (coalesce($4::bigint, (SELECT first_epoch FROM onward.relay WHERE service = $1), 0),"
+    " coalesce($5::bigint, (SELECT first_turn - 1 FROM onward.relay WHERE service = $1), -1))"
+    " ORDER BY epoch, turn LIMIT $2) AS found"
+    " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY epoch, turn"
+)
+WAITING = (
+    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    " (SELECT *, sum(octet_length(body)) OVER (ORDER BY due_at, id ROWS UNBOUNDED PRECEDING) AS so_far FROM ("
+    "(SELECT * FROM onward.outbox WHERE service = $1 AND epoch IS NULL"
+    " AND due_at <= coalesce($4::timestamptz, statement_timestamp()) ORDER BY due_at, id LIMIT $2)"
+    " UNION ALL "
+    "(SELECT * FROM onward.outbox WHERE service = $1 AND epoch IS NULL AND due_at IS NULL"
+    " AND id > coalesce((SELECT waiting_after FROM onward.relay WHERE service = $1), 0)"
+    " ORDER BY due_at, id LIMIT $2)"
+    ") AS each ORDER BY due_at, id LIMIT $2) AS found"  # NULLs come last: what had to wait is before the others
+    " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY due_at, id"
+)
+STATS = (  # each the first of an index: how much waits makes no difference
+    "SELECT least("
+    "(SELECT greatest(due_at, created_at) FROM onward.outbox WHERE service = $1 AND epoch IS NOT NULL"
+    " AND (epoch, turn) >= (coalesce((SELECT first_epoch FROM onward.relay WHERE service = $1), 0),"
+    " coalesce((SELECT first_turn FROM onward.relay WHERE service = $1), 0))"
+    " ORDER BY epoch, turn LIMIT 1), "
+    "(SELECT created_at FROM onward.outbox WHERE service = $1 AND epoch IS NULL AND due_at IS NULL"
+    " AND id > coalesce((SELECT waiting_after FROM onward.relay WHERE service = $1), 0)"
+    " ORDER BY due_at, id LIMIT 1), "
+    "(SELECT greatest(due_at, created_at) FROM onward.outbox WHERE service = $1 AND epoch IS NULL"
+    " AND due_at <= coalesce($2::timestamptz, statement_timestamp()) ORDER BY due_at, id LIMIT 1)), "
+    "EXISTS (SELECT FROM onward.relay WHERE service = $1 AND token IS NOT NULL"
+    " AND until > coalesce($2::timestamptz, clock_timestamp()))"
+)
+
+TAKE = (  # locks nothing while another has the lease: whoever waits for it is in nobody's way
+    "UPDATE onward.relay SET epoch = epoch + 1, token = $2,"
+    " until = coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3)"
+    " WHERE service = $1 AND (token IS NULL OR until <= coalesce($4::timestamptz, clock_timestamp()))"
+    " RETURNING epoch"
+)
+TAKE_FIRST = (
+    "INSERT INTO onward.relay (service, epoch, token, until)"
+    " VALUES ($1, 1, $2, coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3))"
+    " ON CONFLICT DO NOTHING RETURNING epoch"
+)
+PROLONG = (
+    "UPDATE onward.relay SET token = CASE WHEN $3 > 0 THEN token END,"
+    " until = coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3)"
+    " WHERE service = $1 AND token = $2"
+)
+COMPARE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 FOR SHARE"
+COMPARE_ALONE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 FOR NO KEY UPDATE"
+
+# At the first place or later, as the next leader would not find what lies before it. The planner, which knows little of
+# a table that fills and empties, is left one way: each id in the primary key (and not, as `epoch IS NULL` would allow,
+# in the index of what waits, from end to end), and from there to the row.
+NUMBER = (
+    "UPDATE onward.outbox AS o SET epoch = f.epoch, turn = f.turn, incarnation = f.incarnation, places = f.places"
+    " FROM (SELECT n.*, w.place FROM"
+    " unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])"
+    " AS n (id, epoch, turn, incarnation, places), onward.relay AS r,"
+    " LATERAL (SELECT ctid AS place FROM onward.outbox"
+    " WHERE id = n.id AND service = $1 AND coalesce(epoch, 0) = 0 OFFSET 0) AS w"
+    " WHERE r.service = $1 AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)) AS f"
+    " WHERE o.ctid = f.place"
+)
+DELETE = "DELETE FROM onward.outbox WHERE service = $1 AND id = ANY ($2::bigint[])"
+
+# Whoever will insert has this lock before it is given an id, and keeps it until what it inserted is visible.
+WRITERS = (
+    "SELECT coalesce(array_agg(DISTINCT CASE WHEN pid IS NULL THEN 'prepared' ELSE virtualtransaction END), '{}')"
+    " FROM pg_locks WHERE locktype = 'relation' AND relation = 'onward.outbox'::regclass AND mode = 'RowExclusiveLock'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND pid IS DISTINCT FROM pg_backend_pid()"
+)
+# A prepared transaction has another name than while it wrote: with one of them, nobody is known to have ended.
+MOVE = (
+    "UPDATE onward.relay AS r SET"
+    " waiting_after = CASE WHEN they.write THEN r.waiting_after ELSE least(r.ceiling, (SELECT w.id - 1"
+    " FROM onward.outbox AS w WHERE w.service = $1 AND w.epoch IS NULL AND w.due_at IS NULL AND w.id > r.waiting_after"
+    " ORDER BY w.due_at, w.id LIMIT 1)) END,"
+    " ceiling = CASE WHEN they.write THEN r.ceiling ELSE $3::bigint END,"
+    " writers = CASE WHEN they.write THEN r.writers ELSE $2::text[] END,"
+    " (first_epoch, first_turn) = (SELECT coalesce(f.epoch, $4::bigint), coalesce(f.turn, $5::bigint)"
+    " FROM (SELECT) AS one LEFT JOIN LATERAL (SELECT n.epoch, n.turn FROM onward.outbox AS n WHERE n.service = $1"
+    " AND n.epoch IS NOT NULL AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)"
+    " ORDER BY n.epoch, n.turn LIMIT 1) AS f ON true)"
+    " FROM (SELECT writers && $2::text[] OR 'prepared' = ANY ($2::text[]) AS write"
+    " FROM onward.relay WHERE service = $1) AS they WHERE r.service = $1"
+)
