@@ -29,6 +29,17 @@ def test_a_broker_and_a_store_in_two_files_are_refused() -> None:
         resolve("shop", environment={"ONWARD_BROKER": "sqlite:///a.db", "ONWARD_STORE": "sqlite:///b.db"})
 
 
+def test_a_store_on_postgresql_has_no_file_and_needs_a_broker_that_carries_events() -> None:
+    found = resolve(
+        "shop", environment={"ONWARD_STORE": "postgresql://me:secret@db/shop", "ONWARD_BROKER": "kafka://broker:9092"}
+    )
+    assert (found.database, found.is_one_file) == (None, False)
+    assert "secret" not in repr(found)
+    for broker in ({}, {"ONWARD_BROKER": "sqlite:///onward.db"}):
+        with pytest.raises(SettingError, match=r"carries no events: name a broker that does, such as ONWARD_BROKER="):
+            resolve("shop", environment={"ONWARD_STORE": "postgresql://db/shop", **broker})
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [

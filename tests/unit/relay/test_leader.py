@@ -1,0 +1,247 @@
+"""A relay over a real outbox and a broker of the test's own, which says when and whether it has what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from onward.errors import BrokerError, BrokerUnreachableError
+from onward.ports import Outgoing
+from onward.relay import OutboxRow, leader, outbox_of
+from onward.relay.leader import Relay
+from onward.sqlite.database import Database
+from onward.sqlite.outbox import FileOutbox
+
+PATIENCE_S = 10.0
+
+
+class Outlet:
+    """Notes what is sent as (value, incarnation, partition, number). `answers` are given to sends in turn."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes | None, bytes, int, int]] = []
+        self.waiting: list[asyncio.Future[None]] = []
+        self.answers: list[BrokerError | None] = []
+        self.holds = False
+        self.unreachable = False
+
+    async def places(self, events: Sequence[Outgoing]) -> list[int]:
+        if self.unreachable:
+            raise BrokerUnreachableError("Nobody answers.")
+        return [0 if event.key is None else int(event.key) for event in events]
+
+    def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
+        for row in rows:
+            assert row.stamp is not None
+            for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
+                self.sent.append((event.value, row.stamp.incarnation, partition, number))
+        there = asyncio.get_running_loop().create_future()
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            there.set_exception(answer)
+        elif self.holds:
+            self.waiting.append(there)
+        else:
+            there.set_result(None)
+        return there
+
+    @property
+    def numbers(self) -> list[tuple[bytes | None, int, int]]:
+        return [(value, partition, number) for value, _, partition, number in self.sent]
+
+
+class Stage:
+    """One outbox; `publish` commits a transaction."""
+
+    def __init__(self) -> None:
+        self.database = Database.open(":memory:")
+        self.outbox = FileOutbox(self.database, "shop")
+        self.outlet = Outlet()
+
+    async def publish(self, *values: bytes, key: str | None = None) -> None:
+        async with self.database.transaction():
+            self.outbox.append([Outgoing("orders", "shop.placed", 1, value, key) for value in values])
+
+    def waiting(self) -> int:
+        ((count,),) = self.database.read("SELECT coalesce(sum(events), 0) FROM onward_outbox")
+        return int(count)
+
+    @asynccontextmanager
+    async def relaying(self) -> AsyncIterator[Relay]:
+        relay = Relay(self.outbox, self.outlet, "shop")
+        self.outbox.appended.append(relay.told)
+        relay.start()
+        try:
+            yield relay
+        finally:
+            await relay.stop()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not reached():
+            await asyncio.sleep(0.005)
+
+
+async def calm() -> None:
+    """Turns of the loop in which whatever can go on does."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def on_stage(scene: Callable[[Stage], Awaitable[None]]) -> None:
+    async def play() -> None:
+        stage = Stage()
+        async with asyncio.timeout(2 * PATIENCE_S):
+            await scene(stage)
+        stage.database.close()
+
+    asyncio.run(play())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is worth a pause."""
+    monkeypatch.setattr(leader, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(leader, "VACANT_S", 0.01)
+    monkeypatch.setattr(leader, "LOOK_S", 3600.0)  # whoever waits must be told
+
+
+def test_events_leave_in_order_numbered_from_one_in_each_partition() -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.publish(b"1", b"2")
+        async with stage.relaying() as relay:
+            await until(lambda: stage.waiting() == 0)
+            await stage.publish(b"3", key="7")
+            await stage.publish(b"4")
+            await until(lambda: stage.waiting() == 0 and len(stage.outlet.sent) == 4)
+            assert relay.sent == 4
+        assert stage.outlet.numbers == [(b"1", 0, 1), (b"2", 0, 2), (b"3", 7, 1), (b"4", 0, 3)]
+        assert len({incarnation for _, incarnation, _, _ in stage.outlet.sent}) == 1
+
+    on_stage(scene)
+
+
+def test_nothing_is_forgotten_before_the_broker_has_it() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.holds = True
+        async with stage.relaying():
+            await stage.publish(b"1")
+            await until(lambda: bool(stage.outlet.waiting))
+            assert stage.waiting() == 1
+            stage.outlet.waiting[0].set_result(None)
+            await until(lambda: stage.waiting() == 0)
+
+    on_stage(scene)
+
+
+def test_what_is_not_known_to_be_there_is_sent_again_before_anything_is_numbered() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.answers = [BrokerError("The connection was lost.")]
+        await stage.publish(b"1", b"2")
+        async with stage.relaying():
+            await until(lambda: stage.waiting() == 0)
+            await stage.publish(b"3")
+            await until(lambda: stage.waiting() == 0)
+        first, again, last = stage.outlet.sent[:2], stage.outlet.sent[2:4], stage.outlet.sent[4:]
+        assert first == again
+        assert [(value, number) for value, _, _, number in last] == [(b"3", 1)]
+        assert last[0][1] != first[0][1]
+
+    on_stage(scene)
+
+
+def test_batches_behind_one_that_failed_are_sent_again_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader, "ROWS", 1)
+
+    async def scene(stage: Stage) -> None:
+        for value in (b"1", b"2", b"3", b"4", b"5"):
+            await stage.publish(value)
+        stage.outlet.holds = True
+        async with stage.relaying():
+            await until(lambda: len(stage.outlet.waiting) == leader.AHEAD)
+            stage.outlet.holds = False
+            stage.outlet.waiting[0].set_exception(BrokerError("It was cut."))
+            await until(lambda: stage.waiting() == 0)
+        assert [value for value, _, _, _ in stage.outlet.sent] == [b"1", b"2", b"3", b"4", b"1", b"2", b"3", b"4", b"5"]
+        assert stage.outlet.sent[:4] == stage.outlet.sent[4:8]
+
+    on_stage(scene)
+
+
+def test_a_second_relay_sends_nothing_while_the_first_leads_and_takes_over_when_it_ends() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.relaying() as first:
+            await stage.publish(b"1")
+            await until(lambda: stage.waiting() == 0)
+            async with stage.relaying() as second:
+                await stage.publish(b"2")
+                await until(lambda: stage.waiting() == 0)
+                assert (first.sent, second.sent) == (2, 0)
+                await first.stop()
+                await stage.publish(b"3")
+                await until(lambda: stage.waiting() == 0)
+                assert (first.sent, second.sent) == (2, 1)
+
+    on_stage(scene)
+
+
+def test_a_leader_whose_lease_was_taken_numbers_and_deletes_nothing_more() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.holds = True
+        async with stage.relaying():
+            await stage.publish(b"1")
+            await until(lambda: len(stage.outlet.waiting) == 1)
+            async with stage.database.transaction() as connection:  # as a successor does once it has run out
+                connection.execute("UPDATE onward_relay SET until = 0")
+            other = await stage.outbox.lease(60.0)
+            assert other is not None
+            stage.outlet.waiting[0].set_result(None)
+            await stage.publish(b"2")
+            await calm()
+            rows = await stage.outbox.read(10, numbered=True)
+            assert [row.events[0].value for row in rows] == [b"1"]
+            assert [row.events[0].value for row in await stage.outbox.read(10)] == [b"2"]
+
+    on_stage(scene)
+
+
+def test_what_waits_leaves_before_a_relay_stops() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.relaying():
+            await stage.publish(b"1")
+        assert stage.waiting() == 0
+        assert not (await stage.outbox.stats()).led
+
+    on_stage(scene)
+
+
+def test_a_relay_says_why_nothing_leaves_until_it_does() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.unreachable = True
+        async with stage.relaying() as relay:
+            await stage.publish(b"1")
+            await until(lambda: "wait in its outbox: Nobody answers." in relay.trouble)
+            stage.outlet.unreachable = False
+            await until(lambda: stage.waiting() == 0)
+            assert relay.trouble == ""
+
+    on_stage(scene)
+
+
+def test_a_relay_is_woken_by_its_own_outbox_alone() -> None:
+    async def scene(stage: Stage) -> None:
+        async with stage.relaying() as relay:
+            await until(lambda: relay.trouble == "" and stage.database.read("SELECT 1 FROM onward_relay") != [])
+            async with stage.database.transaction():
+                FileOutbox(stage.database, "shop").append([Outgoing("orders", "shop.placed", 1, b"1", None)])
+            relay.told({outbox_of("another")})
+            await calm()
+            assert stage.waiting() == 1
+            relay.told({outbox_of("shop")})
+            await until(lambda: stage.waiting() == 0)
+
+    on_stage(scene)
