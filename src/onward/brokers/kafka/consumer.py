@@ -6,13 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.cluster import Cluster
 from onward.brokers.kafka.cuts import find_cuts
 from onward.brokers.kafka.fetching import Fetcher, Request
 from onward.brokers.kafka.numbers import runs
 from onward.brokers.kafka.places import Mark, TopicState, doubts, shifts
-from onward.ports import Delivery, Group
+from onward.ports import Delivery, Group, Record
 from onward.telemetry.failpoints import reach
 
 SHOW_EVERY_S = 1.0  # how often the group's offsets on Kafka are brought up to the store's
@@ -72,9 +73,9 @@ class KafkaConsumer:
             except TimeoutError:
                 return None
 
-    def _mark(self, records: list[tuple[object, ...]]) -> str:
+    def _mark(self, records: list[Record]) -> str:
         """The log that these are of, as its leader was when it wrote the last of them."""
-        epoch = records[-1][4].leader_epoch()  # type: ignore[attr-defined]  # a record's own end is the message
+        epoch = records[-1][wire.EPOCH]
         found = self._marks.get(epoch)
         if found is None:
             state = self._fetcher.state

@@ -1,13 +1,16 @@
 """Events as Kafka messages: plain JSON in the value, CloudEvents 1.0 attributes in the headers (binary mode).
 
-A record is `(offset, tag, value, key, message, number)`. The tag is the bytes of the type where the version is 1, so
-that where onward wrote the headers none but the first are looked at; the number is the header of a relay, or None.
+A record is `(offset, tag, value, key, headers, number, timestamp, epoch)`. The tag is the bytes of the type where the
+version is 1, so that where onward wrote the headers none but the first are looked at; the number is the header of a
+relay, or None. It holds nothing that the garbage collector has to follow: thousands of records wait, and their
+messages, with a list of pairs each, cost more to follow than to read. So `headers` are names and values by turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,13 +18,14 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from onward import ids
 from onward.errors import DecodeError, MessageError
-from onward.events import Attributes, Envelope, from_headers, headers_of
+from onward.events import Envelope, from_headers, headers_of
 from onward.ports import Outgoing, Record, Repeated, WireType
 
 NO_TYPE = b""
 NUMBER = "onward-number"
 NUMBER_AT = 2  # the place of that header, behind type and version
 SOURCE_UNSAID = "kafka"
+EPOCH = 7  # where a record has the epoch of the leader who wrote it
 
 _TYPE = "ce_type"
 _SECOND = ("ce_dataversion", b"1")
@@ -60,6 +64,7 @@ def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Rec
             add = found.setdefault(partition, []).append
         tag: Any = NO_TYPE
         number: Any = None
+        flat: tuple[Any, ...] = ()
         try:
             headers: Any = message.headers()
             if headers:
@@ -68,6 +73,8 @@ def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Rec
                     tag = _tag(headers)
                 if len(headers) > NUMBER_AT and headers[NUMBER_AT][0] == NUMBER:
                     number = headers[NUMBER_AT][1]
+                flat = tuple(chain.from_iterable(headers))
+                message.set_headers(None)  # type: ignore[arg-type]  # or the batch's pairs are followed until its end
         except SystemError:  # a header's name that is not UTF-8: the library can't give any of them
             tag = NO_TYPE
         value = message.value()
@@ -79,7 +86,7 @@ def records(messages: Iterable[Message], limit: int) -> tuple[dict[int, list[Rec
                 key = key.decode()
             except UnicodeDecodeError:
                 key = key.decode(errors="backslashreplace")
-        add((message.offset(), tag, value, key, message, number))
+        add((message.offset(), tag, value, key, flat, number, message.timestamp(), message.leader_epoch()))
     return found, told
 
 
@@ -110,11 +117,8 @@ def _text(written: bytes) -> str:
 
 def envelope(topic: str, partition: int, record: Record, identity: str) -> Envelope:
     """What the headers say, and for what they don't: the place as id, the time that Kafka noted, no source."""
-    offset, tag, _, key, message, _ = record
-    try:
-        said = from_headers(message.headers() or ())
-    except SystemError:
-        said = Attributes()
+    offset, tag, _, key, flat, _, timestamp, _ = record
+    said = from_headers(zip(flat[::2], flat[1::2], strict=True))
     wire = wire_type(tag)
     return Envelope(
         id=said.id or f"{identity}/{partition}/{offset}",
@@ -125,7 +129,7 @@ def envelope(topic: str, partition: int, record: Record, identity: str) -> Envel
         partition=partition,
         offset=offset,
         key=key,
-        time=said.time or _noted(message),
+        time=said.time or _noted(*timestamp),
         extensions=said.extensions,
     )
 
@@ -154,8 +158,7 @@ def _id(written: bytes) -> bytes:
     return ids.text(written).encode() if len(written) == 16 else written
 
 
-def _noted(message: Message) -> datetime:
-    kind, millis = message.timestamp()
+def _noted(kind: int, millis: int) -> datetime:
     return _EPOCH if kind == TIMESTAMP_NOT_AVAILABLE else _EPOCH + timedelta(milliseconds=millis)
 
 

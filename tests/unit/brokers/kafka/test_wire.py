@@ -1,5 +1,6 @@
 """Kafka messages read as records: whatever anybody's client may have written."""
 
+import gc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -151,3 +152,11 @@ def test_no_message_makes_reading_fail(headers: list[tuple[str, Any]], key: byte
     hash(record[1])
     wire.wire_type(record[1])
     wire.envelope("orders", 0, record, "topic-id")
+
+
+def test_a_record_holds_nothing_for_the_garbage_collector_to_follow() -> None:
+    headers = wire.headers(Outgoing("orders", "shop.paid", 1, b"{}", None), bytes(16), "till", b"now")
+    (record,) = read(message(b"{}", key=b"7", headers=headers))
+    for _ in range(2):  # first what it holds, then the record itself
+        gc.collect()
+    assert not gc.is_tracked(record)
