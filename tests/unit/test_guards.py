@@ -72,6 +72,25 @@ def test_an_absent_browser_skips_on_a_laptop_and_fails_in_ci(
     result.stdout.fnmatch_lines(["*No Chromium was found*"])
 
 
+@pytest.mark.parametrize(
+    ("in_ci", "outcomes"), [("false", {"skipped": 1}), ("true", {"errors": 1})], ids=["laptop", "ci"]
+)
+def test_absent_orders_skip_on_a_laptop_and_fail_in_ci(
+    guarded: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, in_ci: str, outcomes: dict[str, int]
+) -> None:
+    guarded.makepyfile(
+        """
+        def test_adds_up_real_orders(orders_csv):
+            raise AssertionError("there are none to add up")
+        """
+    )
+    monkeypatch.setenv("CI", in_ci)
+    monkeypatch.setenv("ONWARD_TEST_DATA", str(guarded.path))
+    result = guarded.runpytest_subprocess("-rs")
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines(["*online-retail.csv.gz is not there*"])
+
+
 def test_a_developers_settings_do_not_reach_a_test(guarded: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded.makepyfile(
         """
