@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from onward import App, Event, Retry, Transaction
+from onward import App, Context, Event, Retry, Transaction
 
 TABLE = "CREATE TABLE IF NOT EXISTS effect (service TEXT NOT NULL, n INTEGER NOT NULL)"
 INSERT = "INSERT INTO effect (service, n) VALUES (:service, :n)"
@@ -23,7 +23,12 @@ class Asked(Event, type="supervised.asked", topic="asked", key="key"):
 steady = App("steady", schema=TABLE)
 troubled = App("troubled", schema=TABLE)
 changed = App("troubled", schema=TABLE)
+mixed = App("mixed", schema=TABLE)
 publisher = App("publisher")
+
+
+class Boom(BaseException):
+    """What a user's own code may raise past every `except Exception`."""
 
 
 @steady.on(Asked)
@@ -41,6 +46,27 @@ async def obey(asked: Asked, tx: Transaction) -> None:
 @changed.on(Asked)
 async def renamed(asked: Asked, tx: Transaction) -> None:
     await tx.execute(INSERT, service="changed", n=asked.n)
+
+
+@mixed.on(Asked)
+async def fall(asked: Asked, tx: Transaction) -> None:
+    if asked.deed == "fall" and _first(asked.once):
+        raise Boom
+    await tx.execute(INSERT, service="mixed fell", n=asked.n)
+
+
+@mixed.on(Asked)
+async def trip(asked: Asked, ctx: Context) -> None:
+    if asked.deed == "trip" and _first(asked.once):
+        raise Boom
+    async with ctx.transaction() as tx:
+        await tx.execute(INSERT, service="mixed tripped", n=asked.n)
+
+
+@mixed.on(Asked)
+async def linger(asked: Asked) -> None:
+    if asked.deed == "linger" and _first(asked.once):
+        await asyncio.sleep(60)
 
 
 async def _do(deed: str) -> None:

@@ -144,6 +144,31 @@ def test_an_event_that_ends_its_process_has_it_replaced_and_is_handled_once(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("deed", ["fall", "trip"], ids=["with the transaction", "without"])
+def test_a_base_exception_is_not_ready_within_2_s_and_its_process_replaced_whatever_its_neighbours_do(
+    deed: str, store: Path, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with running("mixed") as supervisor:
+            health = HealthServer(supervisor.states)
+            health.start()
+            try:
+                (pid,) = state(supervisor, "mixed").pids
+                lingers = tmp_path / "lingers"
+                await publish(Asked(key="a", n=1, deed="linger", once=str(lingers)))
+                await until(lingers.exists, "a plain handler is at work, for longer than a drain may take")
+                await publish(Asked(key="b", n=2, deed=deed, once=str(tmp_path / "once")))
+                await until(lambda: ready(health)[0] == 503, "/ready is 503", within_s=2.0)
+                await until(lambda: state(supervisor, "mixed").pids not in ((pid,), ()), "replaced", within_s=5.0)
+                await until(lambda: sorted(effects(store, "mixed fell")) == [1, 2], "handled once")
+                await until(lambda: sorted(effects(store, "mixed tripped")) == [1, 2], "handled once")
+                assert state(supervisor, "mixed").restarts == 1
+            finally:
+                health.stop()
+
+    asyncio.run(scenario())
+
+
 def test_an_event_that_always_ends_its_process_becomes_a_dead_letter_alone(store: Path) -> None:
     async def scenario() -> None:
         async with running("troubled") as supervisor:

@@ -168,7 +168,11 @@ class Service:
         error = RuntimeError("its task was cancelled from outside") if task.cancelled() else task.exception()
         if error is not None:
             logger.error("service %s can't go on: %r", self.plan.name, error, exc_info=error)
-            self.failure.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            if not isinstance(error, Exception):
+                told = RuntimeError(repr(error))
+                told.__cause__ = error
+                error = told
+            self.failure.set_exception(error)
 
     async def _beat(self) -> None:
         assert self.engine is not None

@@ -35,7 +35,8 @@ CLEAN, FAILED, CANNOT_START, UNFINISHED = 0, 1, 78, 3
 def run_to_end(work: Coroutine[Any, Any, int]) -> int:
     """Run a worker on a loop of its own; its exit code.
 
-    What it raises (SystemExit out of a handler) ends the process at once, without giving partitions back:
+    What it raises (SystemExit out of a handler, or another BaseException) ends the process at once, without giving
+    partitions back:
     asyncio.run would cancel the tasks and wait for threads, and the event that does this each time must be found out
     by its unclean starts.
     """
@@ -70,6 +71,7 @@ async def work(
             asked = asyncio.create_task(_asked_to_stop(reader))
             await asyncio.wait([asked, service.failure], return_when=asyncio.FIRST_COMPLETED)
             failed = service.failure.done()
+            _end_at_once_if_ended(service.failure)
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
             drained = await service.stop(drain_s)
@@ -82,6 +84,13 @@ async def work(
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+def _end_at_once_if_ended(failure: asyncio.Future[None]) -> None:
+    """Raise what no handler may raise and go on: a drain would keep the process for its neighbours' sake."""
+    error = failure.exception() if failure.done() else None
+    if error is not None and error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+        raise error.__cause__
 
 
 def _outlive_no_parent(parent: int, drain_s: float) -> None:
