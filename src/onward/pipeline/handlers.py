@@ -16,6 +16,7 @@ from onward.errors import DeclarationError
 from onward.events import EventType, event_type
 from onward.pipeline.context import Context
 from onward.pipeline.pace import calls_per_s
+from onward.pipeline.sessions import check_session, session_kind
 from onward.policy import Retry
 from onward.ports import SyncTransaction, Transaction
 
@@ -38,6 +39,7 @@ class Slot(Enum):
 
     EVENT = "event"
     TX = "tx"
+    SESSION = "session"
     CONTEXT = "context"
     RESOURCE = "resource"
 
@@ -145,6 +147,8 @@ def _parameters(function: Callable[..., Any], where: str) -> tuple[tuple[Paramet
         hint = hints.get(name)
         if hint is Transaction or hint is SyncTransaction:
             found.append(Parameter(name, Slot.TX, hint))
+        elif (session := session_kind(hint)) is not None:
+            found.append(Parameter(name, Slot.SESSION, session))
         elif hint is Context:
             found.append(Parameter(name, Slot.CONTEXT))
         elif position == 0:
@@ -159,8 +163,8 @@ def _parameters(function: Callable[..., Any], where: str) -> tuple[tuple[Paramet
     slots = [parameter.slot for parameter in found]
     if Slot.EVENT not in slots or slots[0] is not Slot.EVENT:
         raise DeclarationError(f"{where}: the first parameter is the event, for example `order: OrderPlaced`.")
-    if slots.count(Slot.TX) > 1 or slots.count(Slot.CONTEXT) > 1:
-        raise DeclarationError(f"{where} asks for the transaction or the context twice: once is enough.")
+    if max(slots.count(slot) for slot in (Slot.TX, Slot.SESSION, Slot.CONTEXT)) > 1:
+        raise DeclarationError(f"{where} asks for the transaction, the session or the context twice: once is enough.")
     return tuple(found), listed, event_classes
 
 
@@ -199,9 +203,11 @@ def _check_annotation(where: str, declared: tuple[type, ...], annotated: tuple[t
 
 
 def _kind(where: str, parameters: tuple[Parameter, ...], listed: bool) -> HandlerKind:
-    has_tx = any(parameter.slot is Slot.TX for parameter in parameters)
+    has_tx = any(parameter.slot in (Slot.TX, Slot.SESSION) for parameter in parameters)
     if listed and not has_tx:
-        raise DeclarationError(f"{where} takes a list of events: it also needs the transaction, `tx: Transaction`.")
+        raise DeclarationError(
+            f"{where} takes a list of events: it also needs the transaction, `tx: Transaction`, or a session on it."
+        )
     if listed:
         return HandlerKind.BATCH
     return HandlerKind.TRANSACTIONAL if has_tx else HandlerKind.PLAIN
@@ -247,6 +253,7 @@ def _check_transaction(
 ) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DeclarationError(f"{where} yields: return an event, or a list of events, instead.")
+    check_session(where, next((each.wants for each in parameters if each.slot is Slot.SESSION), None), is_async)
     asked = next((parameter.wants for parameter in parameters if parameter.slot is Slot.TX), None)
     if is_async and asked is SyncTransaction:
         raise DeclarationError(f"{where} is `async def`: ask for `tx: Transaction` and await its verbs.")

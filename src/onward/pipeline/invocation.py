@@ -18,7 +18,10 @@ from onward.errors import DeclarationError
 from onward.pipeline.context import Context
 from onward.pipeline.handlers import Handler, HandlerKind, Slot
 from onward.pipeline.pace import Pace
-from onward.ports import SyncTransaction, Transaction, Unit
+from onward.pipeline.sessions import sessions
+from onward.ports import Transaction, Unit
+
+TX = "onward_tx"  # no parameter of a handler's
 
 CallNext = Callable[[], Awaitable[Any]]
 Middleware = Callable[[Any, Context, CallNext], Awaitable[Any]]
@@ -53,11 +56,12 @@ def _call(
     handler: Handler, resources: Mapping[Any, Any]
 ) -> Callable[[Any, Unit | None, Context | None], Awaitable[Any]]:
     fixed: dict[str, Any] = {}
-    tx_name = context_name = None
-    sync_tx = False
+    tx_name = context_name = session_name = None
     for parameter in handler.parameters[1:]:
         if parameter.slot is Slot.TX:
-            tx_name, sync_tx = parameter.name, parameter.wants is SyncTransaction
+            tx_name = parameter.name
+        elif parameter.slot is Slot.SESSION:
+            session_name = parameter.name
         elif parameter.slot is Slot.CONTEXT:
             context_name = parameter.name
         elif parameter.wants in resources:
@@ -69,6 +73,9 @@ def _call(
                 f" App gives (it has: {known}). Add an async generator that yields it to App(resources=[…])."
             )
     function = handler.function
+    if session_name is not None:
+        function = (_with_async_session if handler.is_async else _with_session)(function, session_name, tx_name)
+        tx_name = tx_name or TX
     threads: ThreadPoolExecutor | None = None
     if not handler.is_async and handler.kind is HandlerKind.PLAIN:
         # The loop's own pool has a few threads per core, and would cut the declared concurrency down to that.
@@ -80,7 +87,7 @@ def _call(
             arguments[context_name] = context
         if tx_name is not None:
             assert unit is not None
-            if sync_tx:
+            if not handler.is_async:
                 return await unit.run_sync(lambda tx: function(event, **arguments, **{tx_name: tx}))
             arguments[tx_name] = unit.tx
         if threads is not None:
@@ -88,6 +95,30 @@ def _call(
             return await asyncio.get_running_loop().run_in_executor(threads, work)
         result = function(event, **arguments)
         return await result if handler.is_async else result
+
+    return call
+
+
+def _with_session(function: Callable[..., Any], name: str, tx_name: str | None) -> Callable[..., Any]:
+    """The function with a session on the transaction that it is called with, which it may ask for too."""
+    session_on = sessions().session_on
+
+    def call(event: Any, **arguments: Any) -> Any:
+        tx = arguments[tx_name] if tx_name is not None else arguments.pop(TX)
+        with session_on(tx) as session:
+            return function(event, **arguments, **{name: session})
+
+    return call
+
+
+def _with_async_session(function: Callable[..., Any], name: str, tx_name: str | None) -> Callable[..., Any]:
+    """`_with_session` for `async def`."""
+    session_on = sessions().async_session_on
+
+    async def call(event: Any, **arguments: Any) -> Any:
+        tx = arguments[tx_name] if tx_name is not None else arguments.pop(TX)
+        async with session_on(tx) as session:
+            return await function(event, **arguments, **{name: session})
 
     return call
 

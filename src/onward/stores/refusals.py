@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from onward.errors import StoreError, TransactionError
+from onward.errors import (
+    StoreBusyError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+    TransactionError,
+)
+
+BELOW_US = (
+    StoreBusyError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+)
+"""Failures that no statement is to blame for."""
 
 
 def ended() -> TransactionError:

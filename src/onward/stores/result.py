@@ -22,3 +22,12 @@ class StatementResult(msgspec.Struct, eq=False, gc=False):
 
     def scalar(self) -> Any:
         return self.rows[0][0] if self.rows else None
+
+
+class Driven(msgspec.Struct, frozen=True, gc=False):
+    """What a statement gave to who speaks as a driver does: `columns` describe the rows, None where there are none."""
+
+    rows: list[tuple[Any, ...]]
+    columns: list[tuple[Any, ...]] | None
+    rowcount: int
+    lastrowid: int | None = None

@@ -17,7 +17,7 @@ from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.stores.refusals import crossed_savepoints, ended, failed_before, misfit
-from onward.stores.result import StatementResult
+from onward.stores.result import Driven, StatementResult
 from onward.stores.savepoints import Savepoint, Savepoints
 from onward.stores.vetting import Plan, vet
 
@@ -26,6 +26,8 @@ MAX_VETTED = 10_000
 
 class Statements:
     """What both faces of the transaction share: running, vetting, savepoints, the events published so far."""
+
+    dialect = "sqlite"
 
     def __init__(self, database: Database, service: str, now: Callable[[], float]) -> None:
         connection = database.writer
@@ -60,10 +62,46 @@ class Statements:
         except (KeyError, TypeError) as error:
             raise misfit(sql, error) from error
 
+    def drive(self, sql: str, params: Any, *, many: bool) -> Driven:
+        """`run` for who speaks as a driver does; `many` sets of parameters, or one."""
+        plan = self._admit(sql)
+        cursor = self.connection.cursor()
+        columns: list[tuple[Any, ...]] = []
+        reads = False
+
+        def begun(begun: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            nonlocal reads, columns
+            reads = begun.is_readonly
+            # Asked now: a finished statement has none to tell, and what an earlier one had may have been altered.
+            columns = [(name, *[None] * 6) for name, _ in begun.get_description()]
+            return True
+
+        cursor.exec_trace = begun
+        rows: list[tuple[Any, ...]] = []
+        changed = 0
+        try:
+            for each in params if many else [params or {}]:
+                rows += cursor.execute(sql, plan.arguments(each)).fetchall()
+                changed += self._changes()
+        except apsw.Error as error:
+            self.failed = self._failure(sql, error)
+            raise self.failed from error
+        except (KeyError, TypeError) as error:
+            raise misfit(sql, error) from error
+        return Driven(rows, columns or None, -1 if reads else changed, self.connection.last_insert_rowid())
+
     @property
     def taken_away(self) -> StoreError | None:
         """The error of the statement that has undone the whole transaction by itself, if one has."""
         return None if self.connection.in_transaction else self.failed
+
+    def refuse_ended(self) -> None:
+        """Raises TransactionError when somebody else has ended the transaction."""
+        if not self.connection.in_transaction:
+            raise self.failed or TransactionError(
+                "The transaction that the handlers were given was ended behind onward's back. Nothing of it was stored;"
+                " leave BEGIN, COMMIT and ROLLBACK to onward."
+            )
 
     def _failure(self, sql: str, error: apsw.Error) -> StoreError:
         if isinstance(error, apsw.ConstraintError) and not self.connection.in_transaction:

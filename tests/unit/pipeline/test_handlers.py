@@ -1,12 +1,15 @@
 """A handler's signature says what it is; a wrong one fails where it is declared, with what to change."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from onward import App, Context, Event, SyncTransaction, Transaction
-from onward.errors import DeclarationError
+from onward.errors import DeclarationError, MissingExtraError
 from onward.pipeline.handlers import Handler, HandlerKind, Options, Slot, read_handler
 
 
@@ -22,15 +25,22 @@ class Client:
     """A resource."""
 
 
+class OwnSession(Session):
+    """A resource too: it is on a connection of its own."""
+
+
 def read(source: str, *events: type, **options: Any) -> Handler:
     """The handler that a user's module "shop" declares by this source."""
     module: dict[str, Any] = {
         "__name__": "shop",
         "Annotated": Annotated,
+        "AsyncSession": AsyncSession,
         "Cancelled": Cancelled,
         "Client": Client,
         "Context": Context,
         "Ordered": Ordered,
+        "OwnSession": OwnSession,
+        "Session": Session,
         "SyncTransaction": SyncTransaction,
         "Transaction": Transaction,
     }
@@ -82,7 +92,7 @@ def test_parameters_are_told_by_their_types_and_resources_by_type_or_name() -> N
         ("async def handle(tx: Transaction, order: Ordered): ...", "the first parameter is the event"),
         (
             "async def handle(order: Ordered, a: Context, b: Context): ...",
-            "asks for the transaction or the context twice",
+            "asks for the transaction, the session or the context twice",
         ),
         ("async def handle(order: Ordered, tx: Transaction, t: Transaction): ...", "context twice: once is enough"),
         ("async def handle(order: Client): ...", "Client is not an event"),
@@ -141,3 +151,40 @@ def test_the_function_comes_back_as_it_was() -> None:
 
     assert app.on(Ordered)(take) is take
     assert [handler.name for handler in app.handlers] == ["take"]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("async def handle(order: Ordered, session: AsyncSession): ...", HandlerKind.TRANSACTIONAL),
+        ("def handle(order: Ordered, session: Session, ctx: Context): ...", HandlerKind.TRANSACTIONAL),
+        ("async def handle(order: Ordered, tx: Transaction, session: AsyncSession): ...", HandlerKind.TRANSACTIONAL),
+        ("def handle(orders: list[Ordered], session: Session): ...", HandlerKind.BATCH),
+        ("def handle(order: Ordered, session: Annotated[Session, 'elsewhere']): ...", HandlerKind.PLAIN),
+        ("def handle(order: Ordered, session: OwnSession): ...", HandlerKind.PLAIN),
+    ],
+)
+def test_a_session_of_sqlalchemy_is_on_the_events_transaction(source: str, kind: HandlerKind) -> None:
+    assert read(source).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("async def handle(order: Ordered, session: Session): ...", "is `async def`: ask for `session: AsyncSession`"),
+        ("def handle(order: Ordered, session: AsyncSession): ...", "is a plain `def`: ask for `session: Session`"),
+        (
+            "def handle(order: Ordered, session: Session, other: Session): ...",
+            "asks for the transaction, the session or the context twice: once is enough",
+        ),
+    ],
+)
+def test_a_session_that_the_handler_can_t_use_says_what_to_ask_for(source: str, sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"^shop\.handle.*{sentence}"):
+        read(source)
+
+
+def test_a_session_without_what_it_needs_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "greenlet", None)
+    with pytest.raises(MissingExtraError, match=r"greenlet is not installed.*pip install 'onward\[sqlalchemy\]'"):
+        read("async def handle(order: Ordered, session: AsyncSession): ...")

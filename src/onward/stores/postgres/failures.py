@@ -15,22 +15,17 @@ from onward.errors import (
     TransactionError,
 )
 
-BELOW_US = (
-    StoreBusyError,
-    StoreConflictError,
-    StoreCorruptError,
-    StoreFullError,
-    StoreReadOnlyError,
-    StoreUnreachableError,
-)
-"""Failures that no statement is to blame for."""
-
 ENDED_WHILE_IDLE = "25P03"
 
 _UNREACHABLE = (
     StoreUnreachableError,
     "the connection to PostgreSQL was lost, or there was none to be had. What was not committed is rolled back; see"
     " that the server runs and that this machine can reach it",
+)
+_ENDED = (
+    TransactionError,
+    "the transaction that onward had begun is not there any more. Nothing of it was stored; leave BEGIN, COMMIT and"
+    " ROLLBACK to onward",
 )
 _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "40": (
@@ -76,6 +71,8 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
         "the transaction stood open without a statement for longer than idle_s, and PostgreSQL ended it. Nothing of it"
         " was stored; keep what waits for something else out of a transaction",
     ),
+    "25P01": _ENDED,
+    "3B001": _ENDED,
     "2D": (
         TransactionError,
         "a statement tried to end the transaction. Nothing of it was stored; onward commits it together with the event",

@@ -12,7 +12,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from onward.errors import StoreError, StoreUnreachableError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.result import StatementResult
+from onward.stores.result import Driven, StatementResult
 
 Arguments = Sequence[Any]
 
@@ -41,6 +41,7 @@ class Session:
         self._cursor = connection.cursor()
         self._address = address
         self._used_at = monotonic()
+        self._number: int | None = None  # of the transaction, where somebody else speaks in it
         limits = (
             ("idle_in_transaction_session_timeout", address.idle_s),
             ("lock_timeout", address.lock_s),
@@ -89,6 +90,7 @@ class Session:
         """Raises StoreUnreachableError when the connection turns out to have ended."""
         mode = "READ ONLY" if read_only else "READ WRITE"
         await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._settings}", "Beginning a transaction")
+        self._number = None
         self._used_at = monotonic()
 
     async def script(self, sql: str, doing: str) -> None:
@@ -112,6 +114,23 @@ class Session:
         self._used_at = monotonic()
         queried = (cursor.statusmessage or "").startswith("SELECT")
         return StatementResult(rows, 0 if queried else cursor.rowcount)
+
+    async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
+        """One statement as the driver has it, with parameters as `%(name)s`. Raises as `run` does."""
+        begun_at = monotonic()
+        self.refuse_ended()
+        cursor = psycopg.AsyncCursor(self._connection)
+        try:
+            if self._number is None:
+                await cursor.execute("SELECT txid_current()")
+                self._number = (await cursor.fetchall())[0][0]
+            await (cursor.executemany(sql, args) if many else cursor.execute(sql, args))
+            rows = await cursor.fetchall() if cursor.description is not None else []
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise self._failure(error, f"Running {sql[:200]!r}", begun_at) from error
+        self._used_at = monotonic()
+        columns = None if cursor.description is None else [tuple(column) for column in cursor.description]
+        return Driven(rows, columns, cursor.rowcount)
 
     async def send(self, commands: Sequence[Command], doing: str) -> None:
         """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
@@ -138,6 +157,28 @@ class Session:
         if failure is not None:
             raise self._failure(failure, doing, begun_at) from failure
         self._used_at = monotonic()
+
+    def refuse_ended(self) -> None:
+        """Raises TransactionError when somebody else has ended the transaction: a statement would commit by itself."""
+        if self._connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            raise TransactionError(
+                "The transaction that the handlers were given was ended behind onward's back. Nothing more is run in"
+                " it; leave BEGIN, COMMIT and ROLLBACK to onward."
+            )
+
+    def unchanged(self) -> list[Command]:
+        """What to send before the rest of a commit: it fails where the transaction is not the one that began here.
+
+        Raises TransactionError as `refuse_ended` does.
+        """
+        if self._number is None:
+            return []
+        swapped = TransactionError(
+            "The transaction that the handlers were given was ended behind onward's back, and another one begun in its"
+            " place, which is rolled back now. Leave BEGIN, COMMIT and ROLLBACK to onward."
+        )
+        self.refuse_ended()
+        return [Command("SELECT 1 WHERE txid_current() = $1", [(self._number,)], swapped)]
 
     async def commit(self) -> None:
         """Raises StoreUnreachableError when it isn't known whether it holds, any other StoreError when it does not."""

@@ -51,6 +51,7 @@ _FORBIDDEN = {
 }
 _SETS_LOCALLY = ("local", "constraints")
 _QUERIES = ("select", "with", "values", "table", "(")
+_admitted: set[str] = set()
 _CHANGED_NEXT = ("into", "update", "delete from", "only", "table", "truncate", "schema", "view", "index")
 
 
@@ -90,10 +91,33 @@ def read(sql: str) -> Plan:
             continue
         if ended:
             raise several(sql)
-        words.append(token.text.strip('"') if token.kind == "quoted" else token.text.lower())
+        words.append(_word(token))
     _refuse(sql, words)
     first = words[0] if words else ""
     return Plan("".join(written), _arguments(tuple(numbers)), first in _QUERIES, "?" in words)
+
+
+def refuse_driven(sql: str) -> None:
+    """Raises TransactionError for what a handler can't do, in a statement with the driver's own parameters."""
+    if sql in _admitted:
+        return
+    words: list[str] = []
+    ended = False
+    for token in _tokens(sql):
+        if token.kind in ("skip", "comment"):
+            continue
+        if ended and token.kind != "end":
+            raise several(sql)
+        ended = token.kind == "end"
+        words.append(_word(token))
+    _refuse(sql, words)
+    if len(_admitted) >= MAX_KEPT:
+        _admitted.clear()
+    _admitted.add(sql)
+
+
+def _word(token: _Token) -> str:
+    return token.text.strip('"') if token.kind == "quoted" else token.text.lower()
 
 
 def _tokens(sql: str) -> Iterator[_Token]:

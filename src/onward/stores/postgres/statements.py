@@ -11,10 +11,11 @@ from onward.delays import Delay, due_micros
 from onward.errors import StoreError
 from onward.outgoing import encode_all, put_off
 from onward.ports import Outgoing
-from onward.stores.postgres.failures import BELOW_US, ENDED_WHILE_IDLE
+from onward.stores.postgres.failures import ENDED_WHILE_IDLE
 from onward.stores.postgres.session import Arguments, Command, Session
-from onward.stores.postgres.statement import MAX_KEPT, Plan, read
+from onward.stores.postgres.statement import MAX_KEPT, Plan, read, refuse_driven
 from onward.stores.refusals import (
+    BELOW_US,
     crossed_savepoints,
     ended,
     failed_before,
@@ -23,7 +24,7 @@ from onward.stores.refusals import (
     nameless,
     swallowed,
 )
-from onward.stores.result import StatementResult
+from onward.stores.result import Driven, StatementResult
 from onward.stores.savepoints import Savepoint, Savepoints
 
 MAX_WAITING = 500  # submitted statements that have not been sent
@@ -33,6 +34,8 @@ _plans: dict[str, Plan] = {}
 
 class Statements:
     """What both faces of a transaction share, until its end or the `undo` of its event."""
+
+    dialect = "postgresql"
 
     def __init__(self, session: Session, outputs: list[Outgoing], *, service: str, path: str) -> None:
         self.service = service
@@ -61,6 +64,22 @@ class Statements:
             except TypeError as error:
                 raise misfit(sql, error) from error
 
+    async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
+        """`execute` for who speaks as the driver does, with parameters as `%(name)s`; `many` sets of them, or one.
+
+        An error is raised from the driver's own.
+        """
+        self.refuse()
+        refuse_driven(sql)
+        async with self._turn:
+            self.refuse()
+            await self._flush()
+            try:
+                return await self._session.drive(sql, args, many=many)
+            except StoreError as error:
+                self.failed = error
+                raise
+
     async def submit(self, sql: str, params: dict[str, Any]) -> None:
         self.refuse()
         plan, args = _planned(sql, params)
@@ -87,6 +106,10 @@ class Statements:
         self.savepoints.refuse_others()
         if self.failed is not None:
             raise failed_before(self.failed) from self.failed
+
+    def refuse_ended(self) -> None:
+        """Raises TransactionError when somebody else has ended the transaction."""
+        self._session.refuse_ended()
 
     # ---------------------------------------------------------------------------------------- savepoints
 

@@ -65,10 +65,10 @@ class PostgresSyncTransaction:
         self._loop = loop
 
     def execute(self, sql: str, /, **params: object) -> StatementResult:
-        return self._wait(self.statements.execute(sql, params))
+        return self.wait(self.statements.execute(sql, params))
 
     def submit(self, sql: str, /, **params: object) -> None:
-        self._wait(self.statements.submit(sql, params))
+        self.wait(self.statements.submit(sql, params))
 
     def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
         self.statements.publish(events, at, delay)
@@ -78,7 +78,7 @@ class PostgresSyncTransaction:
         statements = self.statements
         savepoint = statements.enter()
         try:
-            self._wait(statements.begin(savepoint))
+            self.wait(statements.begin(savepoint))
         except BaseException:
             statements.leave(savepoint, keep=False)
             raise
@@ -87,13 +87,14 @@ class PostgresSyncTransaction:
         except BaseException:
             innermost = statements.leave(savepoint, keep=False)
             if innermost is not None:
-                self._wait(statements.end(savepoint, keep=False, innermost=innermost))
+                self.wait(statements.end(savepoint, keep=False, innermost=innermost))
             raise
         innermost = statements.leave(savepoint, keep=True)
         if innermost is not None:
-            self._wait(statements.end(savepoint, keep=True, innermost=innermost))
+            self.wait(statements.end(savepoint, keep=True, innermost=innermost))
 
-    def _wait(self, work: Coroutine[Any, Any, Returned]) -> Returned:
+    def wait(self, work: Coroutine[Any, Any, Returned]) -> Returned:
+        """What the work gives, which runs on the event loop. For code in this transaction's thread."""
         if asyncio._get_running_loop() is not None:
             work.close()
             raise TransactionError(

@@ -104,7 +104,7 @@ class PostgresUnit:
         statements.refuse_unkept()
         outputs = settlement.outputs if settlement is not None else self.outputs
         try:
-            commands = await statements.close()
+            commands = [*session.unchanged(), *await statements.close()]
             if claim is not None and settlement is not None:
                 commands += settle(claim, settlement)
             if outputs:
