@@ -8,11 +8,12 @@ import pytest
 
 from onward.brokers.memory import MemoryBroker
 from onward.delays import micros_of, moment_of
+from onward.inspection.schema import Phase
 from onward.ports import Outgoing
 from onward.relay.rows import opened
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
-from onward.stores.postgres.migration import BEFORE, migrate, migrations
+from onward.stores.postgres.migration import migrate, migrations
 from onward.stores.postgres.outbox import PostgresOutbox, append
 from onward.stores.postgres.store import PostgresStore
 from onward.testing.clock import FakeClock
@@ -89,7 +90,7 @@ class TestPostgresOutbox(OutboxContract):
         async def open_it() -> AsyncIterator[OutboxBench]:
             clock = FakeClock()
             connections = Connections(Address.read(postgres_url))
-            await migrate(connections, migrations(), [BEFORE])
+            await migrate(connections, migrations(), Phase.BEFORE)
 
             async def publish(outputs: Sequence[Outgoing]) -> None:
                 async with connections.transaction() as session:

@@ -7,7 +7,8 @@ import apsw
 import pytest
 
 from onward import App, Event, FatalError, Retention, Topic, Transaction
-from onward.sqlite.audit import Report, Wrong, audit
+from onward.inspection.report import Report, Wrong
+from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.letters import discard
 from onward.sqlite.retention import prune

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from onward import App, Context, Event
+from onward.inspection.report import Report
 from onward.ports import Outgoing
-from onward.sqlite.audit import Report, audit
+from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.topics import Topic

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from time import monotonic
 
 import click
 
-from onward.cli.options import database_option, json_option
+from onward.cli.options import json_option
 from onward.cli.output import QUIET_S, json_out, progress, table
-from onward.sqlite.audit import Progress, Report
-from onward.sqlite.audit import audit as run_audit
+from onward.cli.stores import view_options
+from onward.inspection.report import Progress, Report
+from onward.inspection.view import StoreView
 
 WRONG = 3
 
 
 @click.command()
-@database_option
+@view_options
 @click.option("--deep", is_flag=True, help="Compare the ids of all events, not only of the last 400,000.")
 @json_option
-def audit(database: Path, deep: bool, as_json: bool) -> None:
+def audit(view: StoreView, deep: bool, as_json: bool) -> None:
     """Account for every event: published = done + skipped + in flight + lost, for each subscription.
 
     Names each lost event, each doubled one, each sum that does not come out even, and each row that violates an
     invariant that a service declared. Changes nothing, and adds up rightly while services run.
 
-    Exit codes: 0 balanced, 1 the file can't be read, 3 something is wrong.
+    Exit codes: 0 balanced, 1 the store or its broker can't be read, 3 something is wrong.
 
     Example: onward audit --database shop.db
     """
-    report = run_audit(database, deep=deep, progress=_teller())
+    report = view.audit(deep=deep, progress=_teller())
     progress("")
     if as_json:
         json_out({"balanced": report.balanced, "report": report})
@@ -62,6 +62,8 @@ def _print(report: Report) -> None:
             ],
         )
         click.echo()
+    if report.unknown:
+        click.echo(report.unknown)
     for problem in report.problems:
         click.echo(f"{problem.kind.value}: {problem.sentence}")
     if report.balanced:

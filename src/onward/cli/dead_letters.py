@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from onward.cli.options import database_option, json_option
+from onward.cli.options import json_option
 from onward.cli.output import as_data, as_text, json_out, table
-from onward.cli.writing import changing
-from onward.sqlite.inspection import inspecting
-from onward.sqlite.letters import Letter, discard, letter, letters, retry
+from onward.cli.stores import view_options
+from onward.inspection.letter import Letter
+from onward.inspection.view import Ruling, StoreView
 
 
 @click.group(name="dead-letters")
@@ -24,19 +23,18 @@ def dead_letters() -> None:
 
 
 @dead_letters.command(name="list")
-@database_option
+@view_options
 @click.option("--service", help="Only those of one service.")
 @click.option("--all-states", is_flag=True, help="Also those that are recovered or discarded.")
 @json_option
-def list_(database: Path, service: str | None, all_states: bool, as_json: bool) -> None:
+def list_(view: StoreView, service: str | None, all_states: bool, as_json: bool) -> None:
     """List dead letters, newest first, at most 1,000.
 
-    Exit codes: 0 listed, 1 the file can't be read.
+    Exit codes: 0 listed, 1 the store can't be read.
 
     Example: onward dead-letters list --service payment
     """
-    with inspecting(database) as inspection:
-        found = letters(inspection, service=service, every_state=all_states)
+    found = view.letters(service=service, every_state=all_states)
     if as_json:
         json_out([_plain(each) for each in found])
     elif not found:
@@ -64,17 +62,16 @@ def list_(database: Path, service: str | None, all_states: bool, as_json: bool) 
 
 @dead_letters.command()
 @click.argument("letter_id", metavar="ID", type=int)
-@database_option
+@view_options
 @json_option
-def show(letter_id: int, database: Path, as_json: bool) -> None:
+def show(letter_id: int, view: StoreView, as_json: bool) -> None:
     """Show one dead letter with its traceback and its bytes.
 
-    Exit codes: 0 shown, 1 there is none or the file can't be read.
+    Exit codes: 0 shown, 1 there is none or the store can't be read.
 
     Example: onward dead-letters show 7
     """
-    with inspecting(database) as inspection:
-        found = letter(inspection, letter_id)
+    (found,) = view.letters([letter_id])
     if as_json:
         json_out(_plain(found))
         return
@@ -93,8 +90,8 @@ def show(letter_id: int, database: Path, as_json: bool) -> None:
 @dead_letters.command(name="retry")
 @click.argument("letter_ids", metavar="[ID]...", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Retry all that are dead.")
-@database_option
-def retry_(letter_ids: tuple[int, ...], every: bool, database: Path) -> None:
+@view_options
+def retry_(letter_ids: tuple[int, ...], every: bool, view: StoreView) -> None:
     """Hand dead letters to their handlers again; a running service does it at once, another when it starts.
 
     Exit codes: 0 all are on their way, 1 one can't be retried and none is, 2 wrong usage.
@@ -103,24 +100,21 @@ def retry_(letter_ids: tuple[int, ...], every: bool, database: Path) -> None:
     """
     if bool(letter_ids) == every:
         raise click.UsageError("Name the ids to retry, or --all.")
-    with changing(database) as change:
-        count, topics = retry(change.connection, None if every else letter_ids)
-        change.wake(topics)
+    count = view.rule(Ruling.RETRY, None if every else letter_ids)
     click.echo(f"{count} dead letters are marked to be retried; running services have been woken.")
 
 
 @dead_letters.command(name="discard")
 @click.argument("letter_ids", metavar="ID...", type=int, nargs=-1, required=True)
-@database_option
-def discard_(letter_ids: tuple[int, ...], database: Path) -> None:
+@view_options
+def discard_(letter_ids: tuple[int, ...], view: StoreView) -> None:
     """Give dead letters up for good; they stay on record as discarded.
 
     Exit codes: 0 all are discarded, 1 one can't be and none is.
 
     Example: onward dead-letters discard 9
     """
-    with changing(database) as change:
-        count = discard(change.connection, letter_ids)
+    count = view.rule(Ruling.DISCARD, letter_ids)
     click.echo(f"{count} dead letters are discarded.")
 
 

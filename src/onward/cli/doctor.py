@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from onward.cli.options import database_option, json_option
+from onward.cli.options import json_option
 from onward.cli.output import json_out
-from onward.sqlite.health import Finding, examine
+from onward.cli.stores import view_options
+from onward.inspection.finding import Finding
+from onward.inspection.view import StoreView
 
 
 @click.command()
-@database_option
+@view_options
 @json_option
-def doctor(database: Path, as_json: bool) -> None:
-    """Find what is wrong with this setup and how to mend it: Python, SQLite, the file, processes, dead letters.
+def doctor(view: StoreView, as_json: bool) -> None:
+    """Find what is wrong with this setup and how to mend it: machine, store, broker, outbox, dead letters.
 
-    Exit codes: 0 nothing is wrong, 1 something is.
+    Exit codes: 0 nothing is wrong, or no more than a warning says; 1 something is.
 
     Example: onward doctor --database shop.db
     """
-    findings = examine(database)
+    findings = view.examine()
     problems = [each for each in findings if not each.fine]
     if as_json:
         json_out({"healthy": not problems, "findings": findings})
@@ -35,6 +36,7 @@ def doctor(database: Path, as_json: bool) -> None:
 
 
 def _print(finding: Finding) -> None:
-    click.echo(f"{'ok ' if finding.fine else 'BAD'} {finding.subject}: {finding.sentence}")
+    verdict = ("warn" if finding.remedy else "ok ") if finding.fine else "BAD"
+    click.echo(f"{verdict} {finding.subject}: {finding.sentence}")
     if finding.remedy:
         click.echo(f"    {finding.remedy}")

@@ -8,10 +8,10 @@ import click
 
 from onward.cli.options import database_option, json_option
 from onward.cli.output import json_out, table
-from onward.cli.writing import changing
 from onward.errors import RegistrationError
 from onward.sqlite import registrations
 from onward.sqlite.accounts import subscriptions
+from onward.sqlite.changing import changing
 from onward.sqlite.inspection import inspecting
 
 

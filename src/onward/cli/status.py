@@ -4,56 +4,54 @@ from __future__ import annotations
 
 import time
 from itertools import groupby
-from pathlib import Path
 
 import click
 
-from onward.cli.options import database_option, json_option
+from onward.cli.options import json_option
 from onward.cli.output import json_out, table
-from onward.sqlite.inspection import Inspection, inspecting
-from onward.sqlite.status import Holder, Status, with_rates
-from onward.sqlite.status import status as look
+from onward.cli.stores import view_options
+from onward.inspection.status import Holder, Status, with_rates
+from onward.inspection.view import StoreView
 
 SAMPLE_S = 1.0
 
 
 @click.command()
-@database_option
+@view_options
 @click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C.")
 @json_option
-def status(database: Path, watch: bool, as_json: bool) -> None:
-    """Show lag, rate over one second, who holds which partition, and dead letters, by service and topic.
+def status(view: StoreView, watch: bool, as_json: bool) -> None:
+    """Show lag, rate over one second, who holds which partition, dead letters, and outboxes, by service and topic.
 
-    Exit codes: 0 shown, 1 the file can't be read.
+    Exit codes: 0 shown, 1 the store can't be read.
 
     Example: onward status --watch
     """
-    with inspecting(database) as inspection:
-        before = look(inspection)
-        try:
-            while True:
-                before = _sampled(inspection, before)
-                if as_json:
-                    json_out(before, one_line=watch)
-                else:
-                    if watch:
-                        click.clear()
-                    _print(before)
-                if not watch:
-                    return
-        except KeyboardInterrupt:
-            return
+    before = view.status()
+    try:
+        while True:
+            before = _sampled(view, before)
+            if as_json:
+                json_out(before, one_line=watch)
+            else:
+                if watch:
+                    click.clear()
+                _print(before)
+            if not watch:
+                return
+    except KeyboardInterrupt:
+        return
 
 
-def _sampled(inspection: Inspection, before: Status) -> Status:
+def _sampled(view: StoreView, before: Status) -> Status:
     began = time.monotonic()
     time.sleep(SAMPLE_S)
-    return with_rates(before, look(inspection), time.monotonic() - began)
+    return with_rates(before, view.status(), time.monotonic() - began)
 
 
 def _print(status: Status) -> None:
     if not status.subscriptions:
-        click.echo("No service has subscribed on this file yet: start one with `onward run MODULE:APP`.")
+        click.echo("No service has subscribed on this store yet: start one with `onward run MODULE:APP`.")
     else:
         table(
             ("service", "topic", "handlers", "lag", "per second", "handled", "dead", "held by"),
@@ -71,21 +69,31 @@ def _print(status: Status) -> None:
                 for each in status.subscriptions
             ],
         )
-    click.echo()
-    table(
-        ("topic", "partitions", "events kept", "bytes kept", "delayed"),
-        [(each.topic, each.partitions, each.events, each.bytes, each.delayed) for each in status.topics],
-    )
+    if status.topics:
+        click.echo()
+        table(
+            ("topic", "partitions", "events kept", "bytes kept", "delayed"),
+            [(each.topic, each.partitions, each.events, each.bytes, each.delayed) for each in status.topics],
+        )
+    if status.outboxes:
+        click.echo()
+        table(
+            ("outbox", "oldest waits s", "relay"),
+            [(each.service, each.oldest_age_s, "leads" if each.led else "none leads") for each in status.outboxes],
+        )
+    if status.unknown:
+        click.echo(f"\n{status.unknown}")
 
 
 def _holders(holders: tuple[Holder, ...]) -> str:
-    """`pid 41: 0-3; nobody: 4-7`."""
-    by_pid: dict[int | None, list[int]] = {}
+    """`pid 41: 0-3; nobody: 4-7`; a process that may be on another machine by the end of its member's id."""
+    by_reader: dict[str, list[int]] = {}
     for holder in holders:
-        by_pid.setdefault(holder.pid, []).append(holder.partition)
-    return "; ".join(
-        f"{'nobody' if pid is None else f'pid {pid}'}: {_ranges(partitions)}" for pid, partitions in by_pid.items()
-    )
+        reader = "nobody" if holder.member is None else f"…{holder.member[-8:]}"
+        if holder.pid is not None:
+            reader = f"pid {holder.pid}"
+        by_reader.setdefault(reader, []).append(holder.partition)
+    return "; ".join(f"{reader}: {_ranges(partitions)}" for reader, partitions in by_reader.items())
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -28,7 +28,7 @@ def backlog(database: str) -> dict[str, Backlog]:
         found: dict[str, Backlog] = {}
         for each in subscriptions(inspection):
             service = found.setdefault(each.service, Backlog())
-            service.lags[each.topic] = service.lags.get(each.topic, 0) + sum(account.lag for account in each.accounts)
+            service.lags[each.topic] = service.lags.get(each.topic, 0) + (each.lag or 0)
             service.delayed[each.topic] = delayed[each.topic]
         return found
     finally:

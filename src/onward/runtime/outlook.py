@@ -54,7 +54,7 @@ class Lookout:
             before = found.get(each.service, Outlook(each.service, 0, 0, 0, frozenset()))
             found[each.service] = Outlook(
                 each.service,
-                before.lag + each.lag,
+                before.lag + (each.lag or 0),
                 before.handled + each.handled,
                 before.failures + each.dead_letters + each.retrying,
                 before.pids | {holder.pid for holder in each.holders if holder.pid is not None},

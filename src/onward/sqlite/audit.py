@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
 
 from onward.errors import StoreError
-from onward.ledger import Tally, check
+from onward.inspection.accounts import Subscribed
+from onward.inspection.ends import ask
+from onward.inspection.report import (
+    MOST_NAMES,
+    MOST_VIOLATIONS,
+    Problem,
+    Progress,
+    Report,
+    Wrong,
+    of_accounts,
+    of_letters,
+    of_violations,
+    unchecked,
+    untold,
+)
+from onward.inspection.sums import Kept
+from onward.inspection.view import LogsView
 from onward.sqlite import audit_log
-from onward.sqlite.accounts import Subscribed
-from onward.sqlite.audit_accounts import Audited, accounts, audited
+from onward.sqlite.audit_accounts import accounts
 from onward.sqlite.audit_doubles import Double, begin, doubles
 from onward.sqlite.audit_log import Bounds, Lane
 from onward.sqlite.inspection import Inspection, inspecting
@@ -23,79 +36,45 @@ _LETTERS_MISSED = (
     " FROM onward_tally t WHERE t.subscription = ? AND t.dead > 0 AND kept < t.dead"
 )
 
-Progress = Callable[[str, int, int], None]
-
-MOST_NAMES = 100  # lost events named one by one, per partition
-MOST_VIOLATIONS = 20  # rows shown per invariant
 INVARIANT_TICKS = 50_000  # of 10,000 steps each, some ten seconds: where nobody works on the file
 INVARIANT_TICKS_BESIDE = 5_000  # some second: a longer read would keep a write-ahead log in use from starting over
 
 
-def _untold(_what: str, _done: int, _of: int) -> None:
-    """Nobody looks on."""
-
-
-class Wrong(StrEnum):
-    """The ways in which an audit fails."""
-
-    LOST = "lost"  # an event that was published is neither handled nor to be found
-    DOUBLED = "doubled"  # one event is in the log more than once
-    UNBALANCED = "unbalanced"  # a sum does not come out even: an effect is missing, or happened twice
-    DAMAGED = "damaged"  # a row that no sequence of commits leads to
-    VIOLATED = "violated"  # an invariant of a service does not hold
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: a sentence for people, and how many events or rows it is about."""
-
-    kind: Wrong
-    sentence: str
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What an audit found; `invariants` counts those that were run."""
-
-    database: str
-    events: int
-    tallies: tuple[Tally, ...]
-    invariants: int
-    problems: tuple[Problem, ...]
-
-    @property
-    def balanced(self) -> bool:
-        return not self.problems
-
-
-def audit(path: str | Path, *, deep: bool = False, progress: Progress = _untold) -> Report:
+def audit(path: str | Path, *, deep: bool = False, progress: Progress = untold, logs: LogsView | None = None) -> Report:
     """Adds a file up in bounded steps, also while services work on it; `deep` compares the ids of all events.
 
     What the services say they have done is read at one moment, and the log after it, only up to where it ended then: an
     event that moves meanwhile is neither lost nor doubled. `progress` is told what is looked at, how many events of it
-    are behind, and of how many. Raises StoreError when the file can't be read.
+    are behind, and of how many. `logs` are those that the file does not hold. Raises StoreError when the file can't be
+    read, and BrokerError.
     """
     with inspecting(path) as inspection:
         with inspection.snapshot():
             bounds = audit_log.bounds(inspection)
             said = accounts(inspection)
+        ends = ask(logs, said.live)
         found = _lanes(inspection, bounds, progress)
         problems = [problem for lane in found for problem in _of_lane(lane, said.live)]
         recent = sum(max(0, lane.end - begin(lane, bounds, deep=deep)) for lane in bounds)
         problems += map(_of_double, doubles(inspection, bounds, deep=deep, step=_steps(progress, "ids", recent)))
         by_place = {(lane.bounds.topic, lane.bounds.partition): lane for lane in found}
-        audits = list(audited(said, by_place))
-        problems += [problem for each in audits for problem in _of_account(each)]
-        tallies = [each.tally for each in audits if each.tally is not None]
-        problems += [Problem(Wrong.UNBALANCED, each.sentence, abs(each.excess)) for each in check(tallies)]
+
+        def kept(subscription: Subscribed, partition: int) -> Kept | None:
+            place = (subscription.topic, partition)
+            if subscription.elsewhere:
+                return ends.kept(place)
+            lane = by_place[place]
+            return Kept(lane.bounds.first, lane.bounds.end, lane.stored)
+
+        tallies, wrong = of_accounts(said, kept)
+        problems += wrong
         problems += _missing_letters(inspection)
         invariants = inspection.rows("SELECT service, name, sql FROM onward_invariant ORDER BY service, name")
         for done, (service, name, sql) in enumerate(invariants):
             progress("invariants", done, len(invariants))
             problems += _of_invariant(inspection, service, name, sql)
-        events = sum(lane.stored.count for lane in found)
-        return Report(str(inspection.path), events, tuple(tallies), len(invariants), tuple(problems))
+        events = sum(lane.stored.count for lane in found) + ends.events
+        return Report(str(inspection.path), events, tallies, len(invariants), tuple(problems), ends.unknown)
 
 
 def _lanes(inspection: Inspection, bounds: list[Bounds], progress: Progress) -> list[Lane]:
@@ -160,15 +139,6 @@ def _of_double(double: Double) -> Problem:
     )
 
 
-def _of_account(account: Audited) -> Iterator[Problem]:
-    where = f"Subscription {account.subscription.title}, partition {account.partition}"
-    if account.damage:
-        yield Problem(Wrong.DAMAGED, f"{where}: {account.damage}.")
-    if account.lost is not None:
-        for name in account.lost.names(MOST_NAMES):
-            yield Problem(Wrong.LOST, f"Lost event: {name}: it left the log before {where} handled it.")
-
-
 def _missing_letters(inspection: Inspection) -> Iterator[Problem]:
     """Counted as dead letters, and fewer are there. More are not wrong: an earlier life of a subscription left them.
 
@@ -176,12 +146,7 @@ def _missing_letters(inspection: Inspection) -> Iterator[Problem]:
     """
     for subscription, service, name in inspection.rows("SELECT id, service, name FROM onward_subscription ORDER BY id"):
         for partition, handler, dead, kept in inspection.rows(_LETTERS_MISSED, subscription):
-            yield Problem(
-                Wrong.LOST,
-                f"Lost dead letters: {service}/{name}, partition {partition}, handler {handler or '(none chosen)'}"
-                f" counts {dead} and {kept} are there.",
-                dead - kept,
-            )
+            yield of_letters(f"{service}/{name}", partition, handler, dead, kept)
 
 
 def _of_invariant(inspection: Inspection, service: str, name: str, sql: str) -> Iterator[Problem]:
@@ -191,10 +156,6 @@ def _of_invariant(inspection: Inspection, service: str, name: str, sql: str) -> 
         columns, rows, more = inspection.bounded(sql, rows=MOST_VIOLATIONS, steps=ticks)
     except StoreError as error:
         hint = " Or audit while no service runs on the file: it may take longer then." if beside else ""
-        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} could not be checked: {error}{hint}")
+        yield unchecked(service, name, f"{error}{hint}")
         return
-    for row in rows:
-        shown = ", ".join(f"{column}={value!r}"[:200] for column, value in zip(columns, row, strict=True))
-        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} does not hold: {shown}.")
-    if more:
-        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} is violated by more rows than are shown.")
+    yield from of_violations(service, name, columns, rows, more=more)

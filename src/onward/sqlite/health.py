@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import apsw
 
 from onward.errors import OnwardError
-from onward.sqlite.accounts import Subscribed, subscriptions
+from onward.inspection.accounts import Subscribed
+from onward.inspection.ends import ask_if_answered, with_ends
+from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, python
+from onward.inspection.view import LogsView
+from onward.sqlite.accounts import subscriptions
 from onward.sqlite.connection import OLDEST_SQLITE
 from onward.sqlite.inspection import Inspection, count_of, run_folder_of
 from onward.sqlite.members import Member, Members
 
-OLDEST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 1 << 28
-EXTRAS = {
-    "metrics": "prometheus_client",
-    "tracing": "opentelemetry",
-    "pydantic": "pydantic",
-    "reload": "watchfiles",
-    "demo": "starlette",
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `remedy` says what to do where it is not fine."""
-
-    subject: str
-    fine: bool
-    sentence: str
-    remedy: str = ""
-
-
-def examine(path: Path) -> list[Finding]:
+def examine(path: Path, logs: LogsView | None = None) -> list[Finding]:
     """Everything that can be looked at without changing anything; never raises for what is wrong."""
-    found = [_python(), _sqlite(), _extras(), *_sockets(), *_disk(path)]
+    found = [python(), _sqlite(), extras(), *_sockets(), *_disk(path)]
     if not path.exists():
         found.append(Finding("file", True, f"{path} is not there yet; the first service or publisher makes it."))
         return found
@@ -52,18 +35,15 @@ def examine(path: Path) -> list[Finding]:
         return [*found, Finding("file", False, str(error), "Mend what the sentence names, then look again.")]
     try:
         found += _file(path, inspection)
-        found += _processes(path, inspection)
+        subscribed = subscriptions(inspection)
+        found += _processes(path, subscribed, logs)
+        if logs is not None:
+            found += logs.examine(sorted({each.topic for each in subscribed if each.elsewhere}))
     except OnwardError as error:
         found.append(Finding("file", False, str(error), "Keep a copy of the file, then restore a backup."))
     finally:
         inspection.close()
     return found
-
-
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    fine = sys.version_info >= OLDEST_PYTHON
-    return Finding("python", fine, version, "" if fine else "Install Python 3.11 or newer.")
 
 
 def _sqlite() -> Finding:
@@ -73,13 +53,6 @@ def _sqlite() -> Finding:
     return Finding(
         "sqlite", fine, version, "" if fine else f"Run `pip install --upgrade apsw`: {oldest} is the oldest."
     )
-
-
-def _extras() -> Finding:
-    missing = [name for name, module in EXTRAS.items() if find_spec(module) is None]
-    if not missing:
-        return Finding("extras", True, "all are installed")
-    return Finding("extras", True, f"not installed, if you want them: pip install 'onward[{','.join(missing)}]'")
 
 
 def _sockets() -> Iterator[Finding]:
@@ -127,15 +100,10 @@ def _file(path: Path, inspection: Inspection) -> Iterator[Finding]:
     dead = count_of(
         inspection.rows("SELECT sum(state = 'dead') FROM onward_dead_letter WHERE state IN ('dead', 'retrying')")
     )
-    yield Finding(
-        "dead letters",
-        not dead,
-        f"{dead:,} wait for somebody",
-        "See `onward dead-letters list`; then `onward dead-letters retry` or `discard`." if dead else "",
-    )
+    yield dead_letters(dead)
 
 
-def _processes(path: Path, inspection: Inspection) -> Iterator[Finding]:
+def _processes(path: Path, subscribed: list[Subscribed], logs: LogsView | None) -> Iterator[Finding]:
     folder = run_folder_of(path)
     members = Members(folder) if (folder / "members").is_dir() else None
     running = members.running() if members is not None else []
@@ -148,19 +116,8 @@ def _processes(path: Path, inspection: Inspection) -> Iterator[Finding]:
         "Their event loops are blocked or stopped; look at what they do, and restart them." if stale else "",
     )
     groups = {group for member in running for group in member.groups}
-    idle = [each for each in subscriptions(inspection) if each.group not in groups and _lag(each)]
-    for each in idle:
-        yield Finding(
-            "subscription",
-            False,
-            f"nobody runs {each.title}, and {_lag(each):,} events wait for it; they are never pruned",
-            f"Start service {each.service}, or retire it: `onward handlers retire {each.service}"
-            f" {each.handlers[0].name if each.handlers else each.name}`.",
-        )
-
-
-def _lag(subscription: Subscribed) -> int:
-    return sum(account.lag for account in subscription.accounts)
+    completed = with_ends(subscribed, ask_if_answered(logs, subscribed))
+    yield from (nobody_runs(each) for each in completed if each.group not in groups and each.lag)
 
 
 def _pids(members: list[Member]) -> str:

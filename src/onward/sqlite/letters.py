@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import apsw
 
 from onward.errors import StoreError
+from onward.inspection.letter import MOST_LISTED, Letter, refused_letter, unknown_letter
+from onward.sqlite.fetch import fetch
 from onward.sqlite.inspection import Inspection
 from onward.sqlite.times import from_micros
 
-MOST_LISTED = 1000
 _FIELDS = (
     "d.id, s.service, d.handler, t.name, d.partition, d.offset, d.state, d.cause, d.error, d.detail, d.fingerprint,"
     " d.attempts, d.first_at, d.died_at, d.event_id, d.event_type, d.event_version, d.event_source, d.event_time,"
@@ -39,33 +38,6 @@ _COUNT_DISCARDED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter with its event. `handler` is "" when the event failed before one was chosen."""
-
-    id: int
-    service: str
-    handler: str
-    topic: str
-    partition: int
-    offset: int
-    state: str
-    cause: str
-    error: str
-    detail: str
-    fingerprint: str
-    attempts: int
-    first_at: float
-    died_at: float
-    event_id: str
-    event_type: str
-    event_version: int
-    event_source: str
-    event_time: datetime
-    event_key: str | None
-    value: bytes | None
-
-
 def letters(inspection: Inspection, *, service: str | None = None, every_state: bool = False) -> list[Letter]:
     """The newest first, at most 1,000: those that wait for somebody, or of `every_state`."""
     rows = inspection.rows(
@@ -82,7 +54,7 @@ def letter(inspection: Inspection, letter_id: int) -> Letter:
     """Raises StoreError when there is none of that id."""
     rows = inspection.rows(f"SELECT {_FIELDS}{_FROM} WHERE d.id = ?", letter_id)
     if not rows:
-        raise _unknown(letter_id)
+        raise unknown_letter(letter_id)
     return _letter(rows[0])
 
 
@@ -105,9 +77,11 @@ def retry(connection: apsw.Connection, letter_ids: Sequence[int] | None) -> tupl
     return len(set(letter_ids)), topics
 
 
-def discard(connection: apsw.Connection, letter_ids: Iterable[int]) -> int:
-    """Give these dead letters up for good, and keep them on record; how many. As `retry`."""
+def discard(connection: apsw.Connection, letter_ids: Iterable[int] | None) -> int:
+    """Give these dead letters, or all, up for good, and keep them on record; how many. As `retry`."""
     count = 0
+    if letter_ids is None:
+        letter_ids = [each for (each,) in fetch(connection, "SELECT id FROM onward_dead_letter WHERE state = 'dead'")]
     for letter_id in dict.fromkeys(letter_ids):
         connection.execute(
             "UPDATE onward_dead_letter SET state = 'discarded' WHERE id = ? AND state = 'dead'", (letter_id,)
@@ -133,16 +107,8 @@ def _refused(connection: apsw.Connection, letter_id: int, verb: str) -> StoreErr
         (letter_id,),
     ).fetchone()
     if row is None:
-        return _unknown(letter_id)
-    why = "its subscription is retired" if row[1] is not None else f"it is {row[0]} already"
-    return StoreError(f"Dead letter {letter_id} can't be {verb}: {why}. Nothing was changed.", id=letter_id)
-
-
-def _unknown(letter_id: int) -> StoreError:
-    return StoreError(
-        f"There is no dead letter {letter_id}. Nothing was changed; see `onward dead-letters list --all-states`.",
-        id=letter_id,
-    )
+        return unknown_letter(letter_id)
+    return refused_letter(letter_id, verb, row[0], retired=row[1] is not None)
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:

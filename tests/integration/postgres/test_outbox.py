@@ -11,12 +11,13 @@ import psycopg
 import pytest
 
 from onward.errors import LeaseLostError
+from onward.inspection.schema import Phase
 from onward.ports import Outgoing
 from onward.relay import OutboxRow, Stamp, Term, outbox_of
 from onward.stores.postgres import outbox, outbox_sql
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
-from onward.stores.postgres.migration import BEFORE, migrate, migrations
+from onward.stores.postgres.migration import migrate, migrations
 from onward.stores.postgres.outbox import PostgresOutbox, append
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.store import PostgresStore
@@ -92,7 +93,7 @@ def on_relay(url: str, scene: Callable[[Relay], Awaitable[None]]) -> None:
     async def opened() -> AsyncIterator[Relay]:
         relay = Relay(url)
         try:
-            await migrate(relay.connections, migrations(), [BEFORE])
+            await migrate(relay.connections, migrations(), Phase.BEFORE)
             yield relay
         finally:
             relay.outbox.close()

@@ -57,7 +57,7 @@ class Cluster:
 
     def ensure(self, topics: Sequence[Topic]) -> None:
         """Create what is missing. Raises RegistrationError where a topic is there and not as it was declared."""
-        found = {topic.name: self._replicas(topic.name) for topic in topics}
+        found = {topic.name: self.copies(topic.name) for topic in topics}
         missing = [topic for topic in topics if not found[topic.name]]
         if missing:
             self._create(missing)
@@ -89,7 +89,7 @@ class Cluster:
 
     def _created(self, topic: Topic) -> list[int]:
         until = monotonic() + CREATED_S
-        while not (found := self._replicas(topic.name)):
+        while not (found := self.copies(topic.name)):
             if monotonic() > until:
                 raise BrokerError(
                     f"Topic {topic.name!r} was created and has no leader after {CREATED_S:g} s. Look at the cluster's"
@@ -98,7 +98,7 @@ class Cluster:
             sleep(LOOK_EVERY_S)
         return found
 
-    def _replicas(self, topic: str) -> list[int]:
+    def copies(self, topic: str) -> list[int]:
         """The copies of each partition; none for a topic that is not there, or not yet for all to see."""
         metadata = self._ask(
             lambda: self._admin().list_topics(topic, timeout=ANSWER_S), f"Asking for topic {topic!r}"
@@ -113,7 +113,7 @@ class Cluster:
 
     def partitions(self, topic: str) -> int:
         """How many it has; 0 for one that is not there."""
-        return len(self._replicas(topic))
+        return len(self.copies(topic))
 
     def name(self) -> str:
         """The cluster's own id."""

@@ -73,6 +73,11 @@ class Session:
         return cls(connection, address, without)
 
     @property
+    def backend_pid(self) -> int:
+        """The process that serves it, as it was told when it was opened: a pooler tells another one."""
+        return self._connection.pgconn.backend_pid
+
+    @property
     def usable(self) -> bool:
         """Whether another transaction can begin on it."""
         pgconn = self._connection.pgconn

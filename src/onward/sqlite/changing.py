@@ -1,4 +1,4 @@
-"""Changing an existing file from the command line, in one transaction, and waking those whom it concerns."""
+"""Changing an existing file from outside, in one transaction, and waking those whom it concerns."""
 
 from __future__ import annotations
 

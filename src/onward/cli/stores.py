@@ -1,0 +1,80 @@
+"""Which store and which broker a command looks at: the one place where their views are put together."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import Any, TypeVar
+
+import click
+
+from onward.errors import MissingExtraError, SettingError
+from onward.inspection.view import LogsView, StoreView
+from onward.settings import DEFAULT_URL, KAFKA, POSTGRES, shown, sqlite_path
+from onward.sqlite.view import FileView
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def view_options(command: Command) -> Command:
+    """`--store`, `--database` and `--broker`; the command gets a StoreView as `view`."""
+
+    @_store_options
+    @click.option("--broker", metavar="URL", help="The broker of its services; by default what ONWARD_BROKER names.")
+    @wraps(command)
+    def viewing(*args: Any, store: str | None, database: str | None, broker: str | None, **options: Any) -> Any:
+        return command(*args, view=view_of(chosen(store, database), broker), **options)
+
+    return viewing  # type: ignore[return-value]  # it takes three options where the command takes their view
+
+
+def _store_options(command: Command) -> Command:
+    store = click.option(
+        "--store",
+        metavar="URL",
+        help="The store: sqlite:///FILE or postgresql://…; by default what ONWARD_STORE names, else ./onward.db.",
+    )
+    return store(click.option("--database", "-d", metavar="PATH", help="Short for --store sqlite:///PATH.")(command))
+
+
+def chosen(store: str | None, database: str | None) -> str:
+    """The store's address; a file by its path alone may have any name."""
+    if store is not None and database is not None:
+        raise click.UsageError("--store and --database both name the store; leave one of them out.")
+    if database is not None:
+        return database if database.startswith("sqlite:///") else f"sqlite:///{database}"
+    return store or os.environ.get("ONWARD_STORE") or DEFAULT_URL
+
+
+def view_of(store: str, broker: str | None = None) -> StoreView:
+    """`broker` is the address given, stronger than ONWARD_BROKER. Raises SettingError and MissingExtraError."""
+    logs = _logs(broker)
+    if store.startswith(POSTGRES):
+        found: StoreView = _adapter("onward.stores.postgres.view").DatabaseView(store, logs)
+        return found
+    return FileView(sqlite_path(store, "store"), logs)
+
+
+def _logs(broker: str | None) -> LogsView | None:
+    """None where the store's file is the broker, or nothing says which one is."""
+    url = broker or os.environ.get("ONWARD_BROKER") or ""
+    if url.startswith(KAFKA):
+        found: LogsView = _adapter("onward.brokers.kafka.view").KafkaView(url)
+        return found
+    if broker is not None and not broker.startswith("sqlite:///"):
+        raise SettingError(
+            f"--broker {shown(broker)} is no broker whose topics can be looked at: write kafka://HOST:PORT."
+        )
+    return None
+
+
+def _adapter(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise MissingExtraError("A broker on Kafka needs the extra `kafka`: pip install 'onward[kafka]'.") from error

@@ -1,0 +1,82 @@
+"""One thing that was examined, and what of a machine is examined whatever the store is."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from onward.inspection.accounts import Subscribed
+from onward.inspection.status import Leaving
+
+OLDEST_PYTHON = (3, 11)
+UNLED_S = 30.0  # what waits in an outbox for longer without a relay that leads is an alarm
+EXTRAS = {
+    "metrics": "prometheus_client",
+    "tracing": "opentelemetry",
+    "pydantic": "pydantic",
+    "reload": "watchfiles",
+    "kafka": "confluent_kafka",
+    "postgres": "psycopg",
+    "demo": "starlette",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `remedy` says what to do where it is not fine, or not as good as it can be: a warning."""
+
+    subject: str
+    fine: bool
+    sentence: str
+    remedy: str = ""
+
+
+def python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fine = sys.version_info >= OLDEST_PYTHON
+    return Finding("python", fine, version, "" if fine else "Install Python 3.11 or newer.")
+
+
+def extras() -> Finding:
+    missing = [name for name, module in EXTRAS.items() if find_spec(module) is None]
+    if not missing:
+        return Finding("extras", True, "all are installed")
+    return Finding("extras", True, f"not installed, if you want them: pip install 'onward[{','.join(missing)}]'")
+
+
+def dead_letters(count: int) -> Finding:
+    return Finding(
+        "dead letters",
+        not count,
+        f"{count:,} wait for somebody",
+        "See `onward dead-letters list`; then `onward dead-letters retry` or `discard`." if count else "",
+    )
+
+
+def nobody_runs(idle: Subscribed) -> Finding:
+    """A subscription that events wait for, and nobody claims."""
+    kept = "" if idle.elsewhere else "; they are never pruned"
+    return Finding(
+        "subscription",
+        False,
+        f"nobody runs {idle.title}, and {idle.lag or 0:,} events wait for it{kept}",
+        f"Start service {idle.service}, or retire it: `onward handlers retire {idle.service}"
+        f" {idle.handlers[0].name if idle.handlers else idle.name}`.",
+    )
+
+
+def outbox(leaving: Leaving) -> Finding:
+    """What waits is fine as long as a relay leads, or may be about to."""
+    waits_s = leaving.oldest_age_s
+    fine = leaving.led or waits_s is None or waits_s < UNLED_S
+    waiting = "nothing waits" if waits_s is None else f"the oldest event has waited for {waits_s:,.0f} s"
+    return Finding(
+        "outbox",
+        fine,
+        f"{leaving.service}: {waiting}, and {'a relay leads' if leaving.led else 'no relay leads'}",
+        ""
+        if fine
+        else f"Start service {leaving.service}: each of its processes can lead. If one runs, its log says why its"
+        " relay can't.",
+    )

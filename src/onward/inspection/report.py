@@ -1,0 +1,121 @@
+"""What an audit found, and the sentences for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from onward.inspection.accounts import Subscribed
+from onward.inspection.sums import Accounts, Audited, Kept, Moved, audited
+from onward.ledger import Tally, check
+
+MOST_NAMES = 100  # lost events named one by one, per partition
+MOST_VIOLATIONS = 20  # rows shown per invariant
+LONGEST_CELL = 200  # characters
+
+Progress = Callable[[str, int, int], None]
+"""Told what is looked at, how many of it are behind, and of how many."""
+
+
+def untold(_what: str, _done: int, _of: int) -> None:
+    """Nobody looks on."""
+
+
+class Wrong(StrEnum):
+    """The ways in which an audit fails."""
+
+    LOST = "lost"  # an event that was published is neither handled nor to be found
+    DOUBLED = "doubled"  # one event is in the log more than once
+    UNBALANCED = "unbalanced"  # a sum does not come out even: an effect is missing, or happened twice
+    DAMAGED = "damaged"  # a row that no sequence of commits leads to
+    VIOLATED = "violated"  # an invariant of a service does not hold
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: a sentence for people, and how many events or rows it is about."""
+
+    kind: Wrong
+    sentence: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit found; `invariants` counts those that were run, `events` those that the logs hold.
+
+    `unknown` says what could not be looked at, and so is not among what was proved; "" where all was.
+    """
+
+    database: str
+    events: int
+    tallies: tuple[Tally, ...]
+    invariants: int
+    problems: tuple[Problem, ...]
+    unknown: str = ""
+
+    @property
+    def balanced(self) -> bool:
+        return not self.problems
+
+
+def of_accounts(
+    said: Accounts, kept: Callable[[Subscribed, int], Kept | None]
+) -> tuple[tuple[Tally, ...], list[Problem]]:
+    """The sums of all accounts beside what was found of their logs, and what is wrong with them."""
+    audits = list(audited(said, kept))
+    problems = [problem for each in audits for problem in _of_account(each)]
+    problems += [problem for each in said.moved.values() for moved in each for problem in _of_move(moved)]
+    tallies = tuple(each.tally for each in audits if each.tally is not None)
+    problems += [Problem(Wrong.UNBALANCED, each.sentence, abs(each.excess)) for each in check(tallies)]
+    return tallies, problems
+
+
+def _of_account(account: Audited) -> Iterator[Problem]:
+    where = f"Subscription {account.subscription.title}, partition {account.partition}"
+    if account.damage:
+        yield Problem(Wrong.DAMAGED, f"{where}: {account.damage}.")
+    if account.lost is not None:
+        for name in account.lost.names(MOST_NAMES):
+            yield Problem(Wrong.LOST, f"Lost event: {name}: it left the log before {where} handled it.")
+        if account.lost.count > MOST_NAMES:
+            more = account.lost.count - MOST_NAMES
+            yield Problem(Wrong.LOST, f"{more:,} more events left the log before {where} handled them.", more)
+
+
+def _of_move(moved: Moved) -> Iterator[Problem]:
+    """Nothing where nothing was lost by it."""
+    if moved.lost == 0:
+        return
+    lost = "Events may be lost, and can't be counted" if moved.lost is None else f"{moved.lost:,} events are lost"
+    yield Problem(
+        Wrong.LOST,
+        f"{lost}: {moved.subscription}, partition {moved.partition}, went on at offset {moved.to_offset} instead of"
+        f" {moved.from_offset} on {moved.at}, since {moved.why}.",
+        moved.lost or 1,
+    )
+
+
+def of_letters(subscription: str, partition: int, handler: str, dead: int, kept: int) -> Problem:
+    """Counted as dead letters, and fewer are there."""
+    return Problem(
+        Wrong.LOST,
+        f"Lost dead letters: {subscription}, partition {partition}, handler {handler or '(none chosen)'}"
+        f" counts {dead} and {kept} are there.",
+        dead - kept,
+    )
+
+
+def of_violations(
+    service: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, more: bool
+) -> Iterator[Problem]:
+    for row in rows:
+        shown = ", ".join(f"{column}={value!r}"[:LONGEST_CELL] for column, value in zip(columns, row, strict=True))
+        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} does not hold: {shown}.")
+    if more:
+        yield Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} is violated by more rows than are shown.")
+
+
+def unchecked(service: str, name: str, why: str) -> Problem:
+    return Problem(Wrong.VIOLATED, f"Invariant {name!r} of {service} could not be checked: {why}")

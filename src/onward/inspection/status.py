@@ -1,0 +1,97 @@
+"""How each service stands on each topic: what waits, who holds what, what died, what is on its way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from onward.inspection.accounts import Subscribed
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A partition, and who reads it: None when nobody does, or no living process where that can be told.
+
+    `lag` is None where the end of the partition is not known, `pid` where the process may be on another machine.
+    """
+
+    partition: int
+    lag: int | None
+    pid: int | None
+    member: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One subscription: `handled` counts events from its start on, `rate_per_s` is None before a second look."""
+
+    service: str
+    subscription: str
+    topic: str
+    handlers: tuple[str, ...]
+    lag: int | None
+    handled: int
+    dead_letters: int
+    retrying: int
+    holders: tuple[Holder, ...]
+    rate_per_s: float | None = None
+
+    @property
+    def title(self) -> tuple[str, str, str]:
+        return self.service, self.subscription, self.topic
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One topic whose log the store holds: events and bytes of values kept, and delayed events that are to come."""
+
+    topic: str
+    partitions: int
+    events: int
+    bytes: int
+    delayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A service's outbox: for how long its oldest event has waited, None where none does; whether a relay leads."""
+
+    service: str
+    oldest_age_s: float | None
+    led: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A whole store at one moment. `unknown` says why ends of logs are not known, "" where they are."""
+
+    database: str
+    subscriptions: tuple[Standing, ...]
+    topics: tuple[Held, ...]
+    outboxes: tuple[Leaving, ...] = ()
+    unknown: str = ""
+
+
+def standing(found: Subscribed, holders: list[Holder], dead: int, retrying: int) -> Standing:
+    return Standing(
+        service=found.service,
+        subscription=found.name,
+        topic=found.topic,
+        handlers=tuple(handler.name for handler in found.handlers),
+        lag=found.lag,
+        handled=sum(account.handled for account in found.accounts),
+        dead_letters=dead,
+        retrying=retrying,
+        holders=tuple(holders),
+    )
+
+
+def with_rates(before: Status, after: Status, seconds: float) -> Status:
+    """The later one, with the rate at which each subscription handled events in between."""
+    handled = {each.title: each.handled for each in before.subscriptions}
+    return replace(
+        after,
+        subscriptions=tuple(
+            replace(each, rate_per_s=max(0, each.handled - handled.get(each.title, each.handled)) / seconds)
+            for each in after.subscriptions
+        ),
+    )
