@@ -5,13 +5,14 @@ BIN := .venv/bin
 ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers bench lint format lock clean
+.PHONY: help demo test servers bench bench-kafka lint format lock clean
 
 help:
 	@echo "make demo    run the shop in a browser: three services on one SQLite file"
 	@echo "make test    run everything that this machine can run"
 	@echo "make servers run a real Kafka and a real PostgreSQL until Ctrl-C"
 	@echo "make bench   measure onward, its peers and hand-written loops"
+	@echo "make bench-kafka the same with a real Kafka and a real PostgreSQL"
 	@echo "make lint    style, types, import rules, shape"
 	@echo "make format  put the code into its one layout"
 	@echo "make lock    write requirements/*.lock from pyproject.toml"
@@ -33,6 +34,11 @@ servers:
 bench:
 	@$(ENVIRONMENT) bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-kafka:
+	@sh scripts/install_servers.sh
+	@$(ENVIRONMENT) bench
+	@$(BIN)/python -m benchmarks.kafka $(ARGS)
 
 lint:
 	@$(ENVIRONMENT) test

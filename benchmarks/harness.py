@@ -9,12 +9,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from benchmarks.orders import environment
 
 ABSENT = 77  # a child's exit code: what this side needs is not installed
 Side = Callable[[int, Path], dict[str, float]]
+
+
+class Size(Enum):
+    """How much is measured."""
+
+    QUICK = "quick"
+    USUAL = "usual"
+    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,12 @@ class Benchmark:
     rounds: int = 5
     share: bool = False  # also the time an event costs more than in `against`
     timeout_s: float = 400.0  # of one side in one round
+    full_count: int = 0  # 0 is `count`
+
+    def sized(self, size: Size) -> int:
+        if size is Size.QUICK:
+            return self.quick_count
+        return self.full_count or self.count if size is Size.FULL else self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +62,10 @@ class Figure:
     ratio: float | None
 
 
-def run(module: str, benchmark: Benchmark, quick: bool, tell: Callable[[str], None]) -> list[Figure]:
+def run(module: str, benchmark: Benchmark, size: Size, tell: Callable[[str], None]) -> list[Figure]:
     """Raises RuntimeError when a side fails; a side whose package is absent is left out and told."""
-    rounds = 1 if quick else benchmark.rounds
-    count = benchmark.quick_count if quick else benchmark.count
+    rounds = 1 if size is Size.QUICK else benchmark.rounds
+    count = benchmark.sized(size)
     found: dict[str, list[dict[str, float]]] = {}
     absent: set[str] = set()
     for number in range(rounds):

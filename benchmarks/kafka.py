@@ -1,0 +1,52 @@
+"""`python -m benchmarks.kafka [--quick] [--full] [--json] [--only WORD]`: on a real Kafka and a real PostgreSQL.
+
+They are started before the first benchmark and end with the last. Where BENCHMARK_KAFKA and BENCHMARK_POSTGRES name
+servers, those are measured against; topics and databases of the benchmarks' own are made there, and replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from benchmarks.kafka_orders import ADDRESS
+from benchmarks.suite import Suite, measure
+from scripts.servers import kafka_jars
+from scripts.servers.errors import Absent, Failed
+from scripts.servers.kafka import Kafka
+from scripts.servers.process import Keeping
+from scripts.servers.progress import progress
+
+MODULES = ("consume", "peers")
+ON_POSTGRES: frozenset[str] = frozenset()
+
+
+@contextmanager
+def _servers(words: Collection[str]) -> Iterator[dict[str, str]]:
+    """Addresses are in the environment within; gives the servers' versions."""
+    versions = {}
+    with Keeping() as keeping:
+        if ADDRESS not in os.environ:
+            kafka_jars.java()
+            kafka_jars.fetch()
+            with progress(f"Starting Kafka {kafka_jars.version()}"):
+                os.environ[ADDRESS] = Kafka(keeping).bootstrap
+            versions["kafka"] = kafka_jars.version()
+        yield versions
+
+
+SUITE = Suite(
+    "python -m benchmarks.kafka",
+    modules=MODULES,
+    packages=("onward", "confluent-kafka", "apsw", "msgspec", "psycopg", "faststream"),
+    prefix="kafka_",
+    opened=_servers,
+)
+
+if __name__ == "__main__":
+    try:
+        sys.exit(measure(SUITE))
+    except (Absent, Failed) as error:
+        sys.exit(str(error))
