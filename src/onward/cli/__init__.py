@@ -25,6 +25,7 @@ main = LazyGroup(
         "dead-letters": "onward.cli.dead_letters:dead_letters",
         "handlers": "onward.cli.handlers:handlers",
         "doctor": "onward.cli.doctor:doctor",
+        "migrate": "onward.cli.migrate:migrate",
     },
     summaries={
         "run": "Run services until told to stop; then drain.",
@@ -38,5 +39,6 @@ main = LazyGroup(
         "dead-letters": "List, show, retry or discard dead letters.",
         "handlers": "List, rename or retire handlers on record.",
         "doctor": "Find what is wrong with this setup and how to mend it.",
+        "migrate": "Bring a PostgreSQL store's tables to this version.",
     },
 )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from onward.errors import MissingExtraError, SettingError
+from onward.inspection.schema import SchemaView
 from onward.inspection.view import LogsView, StoreView
 from onward.settings import DEFAULT_URL, KAFKA, POSTGRES, shown, sqlite_path
 from onward.sqlite.view import FileView
@@ -29,6 +30,17 @@ def view_options(command: Command) -> Command:
         return command(*args, view=view_of(chosen(store, database), broker), **options)
 
     return viewing  # type: ignore[return-value]  # it takes three options where the command takes their view
+
+
+def schema_options(command: Command) -> Command:
+    """`--store` and `--database`; the command gets a SchemaView as `schema`."""
+
+    @_store_options
+    @wraps(command)
+    def viewing(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
+        return command(*args, schema=schema_of(chosen(store, database)), **options)
+
+    return viewing  # type: ignore[return-value]  # it takes two options where the command takes their view
 
 
 def _store_options(command: Command) -> Command:
@@ -56,6 +68,17 @@ def view_of(store: str, broker: str | None = None) -> StoreView:
         found: StoreView = _adapter("onward.stores.postgres.view").DatabaseView(store, logs)
         return found
     return FileView(sqlite_path(store, "store"), logs)
+
+
+def schema_of(store: str) -> SchemaView:
+    """Raises SettingError for a store that needs no migration, and for an address that can't be used."""
+    if store.startswith(POSTGRES):
+        found: SchemaView = _adapter("onward.stores.postgres.schema").DatabaseSchema(store)
+        return found
+    raise SettingError(
+        f"{sqlite_path(store, 'store')} is a file, and the first process of a new version that opens it brings it up to"
+        " date: there is nothing to migrate. Nothing was changed; name a PostgreSQL store with --store."
+    )
 
 
 def _logs(broker: str | None) -> LogsView | None:

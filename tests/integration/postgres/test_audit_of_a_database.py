@@ -147,7 +147,7 @@ def test_the_audit_ends_with_1_where_there_is_nothing_to_audit(postgres_url: str
 
 def test_a_password_is_never_printed(postgres_url: str) -> None:
     password = postgres_url.partition("@")[0].rpartition(":")[2]
-    for arguments in (("audit",), ("status",), ("doctor", "--json"), ("dead-letters", "list")):
+    for arguments in (("audit",), ("status",), ("doctor", "--json"), ("migrate", "--check"), ("dead-letters", "list")):
         for url in (postgres_url, postgres_url.replace("/test_", "/absent_"), postgres_url + "?nonsense=1"):
             result = command_line(url)(*arguments)
             assert password not in result.output, (arguments, url)
