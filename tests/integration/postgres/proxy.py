@@ -1,0 +1,74 @@
+"""Between a client and a server: it passes everything on, until it loses a COMMIT or the answer to one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+CHUNK_BYTES = 1 << 16
+
+
+class Proxy:
+    """Passes everything on. `port` is its own, on loopback.
+
+    After `lose` it cuts one connection, at the COMMIT of a transaction that said `sql`: the server gets that COMMIT if
+    it is to be `kept`, and the client never learns of it.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._sql = b""
+        self._kept = False
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
+        self.port = 0
+        self.cut = 0
+        """Connections that it has cut."""
+
+    def lose(self, sql: str, *, kept: bool) -> None:
+        self._sql, self._kept = sql.encode(), kept
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Proxy]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for to_client in self._open:
+                to_client.close()
+            await asyncio.gather(*filter(None, self._open.values()))
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._open[to_client] = asyncio.current_task()
+        server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        back = asyncio.create_task(_pass_on(server, to_client))
+        lost = await self._until_it_is_lost(client, to_server)
+        back.cancel()
+        await asyncio.gather(back, return_exceptions=True)
+        if lost and self._kept:
+            to_server.write(lost)
+            await server.read(CHUNK_BYTES)  # its answer: from here on it holds
+        for writer in (to_server, to_client):
+            writer.close()
+        del self._open[to_client]
+
+    async def _until_it_is_lost(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> bytes:
+        said = False
+        while sent := await client.read(CHUNK_BYTES):
+            said = said or bool(self._sql and self._sql in sent)
+            if said and b"COMMIT" in sent:
+                self._sql = b""
+                self.cut += 1
+                return sent
+            to_server.write(sent)
+            await to_server.drain()
+        return b""
+
+
+async def _pass_on(server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    while sent := await server.read(CHUNK_BYTES):
+        to_client.write(sent)
+        await to_client.drain()
+    to_client.close()

@@ -1,0 +1,161 @@
+"""A relay that dies, loses its connection or finds an older copy: nothing is lost, and nothing new looks old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from onward.relay import Stamp, Term
+from onward.relay.leader import Relay
+from onward.stores.postgres import outbox_sql
+from onward.stores.postgres.address import Address
+from onward.stores.postgres.outbox import PostgresOutbox
+from scripts.servers.postgres import Postgres
+from tests.integration.postgres.outboxes import Bench, Received, on_bench
+from tests.integration.postgres.proxy import Proxy
+
+
+class Spied(PostgresOutbox):
+    """`terms` that numbered, or tried to, by their incarnation."""
+
+    terms: list[bytes]
+
+    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+        self.terms.append(term.incarnation)
+        await super().number(term, stamps)
+
+
+async def relayed(outbox: PostgresOutbox, received: Received, last: bytes) -> None:
+    """By a relay that runs until this event is sent."""
+    relay = Relay(outbox, received, "shop")
+    relay.start()
+    await received.until(last)
+    await relay.stop()
+    assert relay.trouble == ""
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_what_a_relay_numbered_before_it_died_is_sent_first_with_the_numbers_that_it_has(
+    postgres_url: str, sent: bool
+) -> None:
+    async def scene(bench: Bench) -> None:
+        received = Received()
+        await bench.publish(b"1", b"2")
+        await bench.publish(b"3")
+        died = await bench.led()
+        rows = await bench.outbox.read(10)
+        stamps = {
+            rows[0].id: Stamp(died.epoch, 1, died.incarnation, ((0, 1), (0, 2))),
+            rows[1].id: Stamp(died.epoch, 2, died.incarnation, ((0, 3),)),
+        }
+        await bench.outbox.number(died, stamps)
+        if sent:
+            await received.send([row._replace(stamp=stamps[row.id]) for row in rows])
+        bench.rows("UPDATE onward.relay SET until = now()")
+        await bench.publish(b"4")
+        await relayed(bench.outbox, received, b"4")
+        assert received.handled == [b"1", b"2", b"3", b"4"]
+        numbers = received.numbers()
+        assert numbers.pop(died.incarnation) == ([1, 2, 3, 1, 2, 3] if sent else [1, 2, 3])
+        assert list(numbers.values()) == [[1]]
+        assert bench.rows("SELECT count(*) FROM onward.outbox") == [(0,)]
+
+    on_bench(postgres_url, scene)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_numbering_that_nobody_knows_to_hold_ends_the_term_and_no_event_is_lost_or_doubled(
+    postgres_url: str, postgres: Postgres, kept: bool
+) -> None:
+    async def scene(bench: Bench) -> None:
+        received = Received()
+        async with Proxy(postgres.port).running() as proxy:
+            url = postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/") + "?sslmode=disable"
+            outbox = Spied(Address.read(url), "shop")
+            outbox.terms = []
+            for number in range(5):
+                await bench.publish(b"%d" % number)
+            proxy.lose(outbox_sql.NUMBER, kept=kept)
+            await relayed(outbox, received, b"4")
+            assert proxy.cut == 1
+            await bench.publish(b"5")
+            await relayed(outbox, received, b"5")
+            outbox.close()
+        assert received.handled == [b"%d" % number for number in range(6)]
+        unsure, *later = outbox.terms
+        assert unsure not in later
+        assert received.numbers().get(unsure) == ([1, 2, 3, 4, 5] if kept else None)
+        assert bench.rows("SELECT count(*) FROM onward.outbox") == [(0,)]
+
+    on_bench(postgres_url, scene)
+
+
+class Copies:
+    """Of a database, as a backup or a replica that lags has them."""
+
+    def __init__(self, server: Postgres, url: str) -> None:
+        self._server = server
+        self._name = url.rpartition("/")[2]
+        self._former = f"{self._name}_former"
+        self._copy = f"{self._name}_copy"
+
+    def take(self) -> None:
+        self._run("CREATE DATABASE {copy} TEMPLATE {name}")
+
+    def go_back(self) -> None:
+        """From here on the copy is what the address leads to."""
+        self._run("ALTER DATABASE {name} RENAME TO {former}", "ALTER DATABASE {copy} RENAME TO {name}")
+
+    def drop(self) -> None:
+        self._run("DROP DATABASE IF EXISTS {former}", "DROP DATABASE IF EXISTS {copy}")
+
+    def _run(self, *statements: str) -> None:
+        names = {"name": self._name, "former": self._former, "copy": self._copy}
+        with psycopg.connect(self._server.url, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = ANY (%s)",
+                (list(names.values()),),
+            )
+            for statement in statements:
+                admin.execute(sql.SQL(statement).format(**{key: sql.Identifier(name) for key, name in names.items()}))
+
+
+@contextmanager
+def copies_of(server: Postgres, url: str) -> Iterator[Copies]:
+    copies = Copies(server, url)
+    try:
+        yield copies
+    finally:
+        copies.drop()
+
+
+def test_a_restored_copy_publishes_some_twice_and_nothing_new_of_it_looks_old(
+    postgres_url: str, postgres: Postgres
+) -> None:
+    async def scene(bench: Bench) -> None:
+        received = Received()
+        with copies_of(postgres, postgres_url) as copies:
+            await bench.publish(b"1")
+            await relayed(bench.outbox, received, b"1")
+            await bench.publish(b"2")
+            await bench.pass_on(await bench.led(), keep=True)
+            await bench.publish(b"3")
+            copies.take()
+            bench.rows("UPDATE onward.relay SET until = now()")
+            await bench.publish(b"4")
+            await relayed(bench.outbox, received, b"4")
+            assert received.handled == [b"1", b"2", b"3", b"4"]
+
+            copies.go_back()
+            bench.rows("UPDATE onward.relay SET until = now()")
+            assert [event.value for row in await bench.outbox.read(10) for event in row.events] == [b"3"]
+            await bench.publish(b"5")
+            await relayed(bench.outbox, received, b"5")
+            # 2 has the number that it had; the copy does not know that 3 had one.
+            assert received.handled == [b"1", b"2", b"3", b"4", b"3", b"5"]
+
+    on_bench(postgres_url, scene)
