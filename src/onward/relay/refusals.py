@@ -7,8 +7,8 @@ from onward.errors import LeaseLostError, TransactionError
 
 def term_over(service: str) -> LeaseLostError:
     return LeaseLostError(
-        f"Another relay has taken over the outbox of service {service!r}, or its lease was given up;"
-        " nothing of this step was stored. The next leader sends what has numbers."
+        f"Another relay has taken over the outbox of service {service!r}, or its lease was given up, or its store is an"
+        " older copy now; nothing of this step was stored. The next leader sends what has numbers."
     )
 
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from onward.errors import LeaseLostError
 from onward.relay import Stamp, Term
 from onward.relay.leader import Relay
 from onward.stores.postgres import outbox_sql
@@ -157,5 +158,37 @@ def test_a_restored_copy_publishes_some_twice_and_nothing_new_of_it_looks_old(
             await relayed(bench.outbox, received, b"5")
             # 2 has the number that it had; the copy does not know that 3 had one.
             assert received.handled == [b"1", b"2", b"3", b"4", b"3", b"5"]
+
+    on_bench(postgres_url, scene)
+
+
+def test_a_leader_on_a_copy_that_has_gone_back_ends_its_term_and_deletes_no_event_that_it_does_not_know(
+    postgres_url: str, postgres: Postgres
+) -> None:
+    async def scene(bench: Bench) -> None:
+        with copies_of(postgres, postgres_url) as copies:
+            await bench.publish(b"1")
+            term = await bench.led()
+            await bench.pass_on(term)
+            copies.take()
+            await bench.publish(b"sent")
+            (sent,) = await bench.outbox.read(10)
+            await bench.outbox.number(term, bench.stamps(term, [sent]))
+
+            copies.go_back()
+            await bench.publish(b"new")
+            (new,) = await bench.outbox.read(10)
+            assert (new.id, new.events[0].value) == (sent.id, b"new")
+            with pytest.raises(LeaseLostError, match="older copy"):
+                await bench.outbox.delete(term, [sent.id])
+            with pytest.raises(LeaseLostError):
+                await bench.outbox.number(term, bench.stamps(term, [new]))
+            assert await bench.outbox.read(10) == [new]
+            await bench.outbox.lease(0, term)
+            received = Received()
+            await relayed(bench.outbox, received, b"new")
+            ((incarnation, number, _),) = received.log
+            assert incarnation != term.incarnation
+            assert number == 1
 
     on_bench(postgres_url, scene)

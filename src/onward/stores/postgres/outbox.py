@@ -58,6 +58,7 @@ class PostgresOutbox:
         self._connections = Connections(own, _WITHOUT)
         self._service = service
         self._now = now
+        self._revision = 0
         self._since_move = MOVE_ROWS
 
     async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
@@ -73,7 +74,8 @@ class PostgresOutbox:
                 found = await session.run(sql.TAKE_FIRST, args, doing)
         if not found.rows:
             return None
-        return Term(found.scalar(), token, *uuid7_bytes(1))
+        epoch, self._revision = found.one()
+        return Term(epoch, token, *uuid7_bytes(1))
 
     async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
         if numbered:
@@ -91,14 +93,17 @@ class PostgresOutbox:
         row = (self._service, list(stamps), epochs, turns, incarnations, [places(each) for each in stamps.values()])
         commands = [Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))]
         moves = bool(stamps) and self._since_move >= MOVE_ROWS
+        compare = self._compare(sql.COMPARE_AND_RAISE, term)
         async with self._connections.transaction() as session:
             if moves:
-                await session.send([self._compare(sql.COMPARE_ALONE, term)], doing)
-                first = min(zip(epochs, turns, strict=True))
-                commands.insert(0, await move(session, self._service, max(stamps), first))
+                await session.send([compare], doing)
+                commands.insert(
+                    0, await move(session, self._service, max(stamps), min(zip(epochs, turns, strict=True)))
+                )
             else:
-                commands.insert(0, self._compare(sql.COMPARE, term))
+                commands.insert(0, compare)
             await session.send(commands, doing)
+        self._revision += 1
         self._since_move = len(stamps) + (0 if moves else self._since_move)
 
     async def delete(self, term: Term, ids: Sequence[int]) -> None:
@@ -124,7 +129,7 @@ class PostgresOutbox:
 
     def _compare(self, statement: str, term: Term) -> Command:
         """Nobody begins another term before the transaction has ended that this is the first statement of."""
-        return Command(statement, [(self._service, term.token)], term_over(self._service))
+        return Command(statement, [(self._service, term.token, self._revision)], term_over(self._service))
 
     def _time(self) -> datetime | None:
         return None if self._now is None else moment_of(micros_of(self._now()))

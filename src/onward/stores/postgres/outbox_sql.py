@@ -43,23 +43,26 @@ STATS = (  # each the first of an index: how much waits makes no difference
 )
 
 TAKE = (  # locks nothing while another has the lease: whoever waits for it is in nobody's way
-    "UPDATE onward.relay SET epoch = epoch + 1, token = $2,"
+    "UPDATE onward.relay SET epoch = epoch + 1, token = $2, revision = revision + 1,"
     " until = coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3)"
     " WHERE service = $1 AND (token IS NULL OR until <= coalesce($4::timestamptz, clock_timestamp()))"
-    " RETURNING epoch"
+    " RETURNING epoch, revision"
 )
 TAKE_FIRST = (
     "INSERT INTO onward.relay (service, epoch, token, until)"
     " VALUES ($1, 1, $2, coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3))"
-    " ON CONFLICT DO NOTHING RETURNING epoch"
+    " ON CONFLICT DO NOTHING RETURNING epoch, revision"
 )
 PROLONG = (
     "UPDATE onward.relay SET token = CASE WHEN $3 > 0 THEN token END,"
     " until = coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3)"
     " WHERE service = $1 AND token = $2"
 )
-COMPARE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 FOR SHARE"
-COMPARE_ALONE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 FOR NO KEY UPDATE"
+# The revision is lower than the leader knows it where the server has become another, to which not all had been copied.
+COMPARE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 AND revision >= $3 FOR SHARE"
+COMPARE_AND_RAISE = (
+    "UPDATE onward.relay SET revision = revision + 1 WHERE service = $1 AND token = $2 AND revision >= $3"
+)
 
 # At the first place or later, as the next leader would not find what lies before it. The planner, which knows little of
 # a table that fills and empties, is left one way: each id in the primary key (and not, as `epoch IS NULL` would allow,

@@ -134,6 +134,7 @@ CREATE TABLE onward.relay (
     epoch bigint NOT NULL,                  -- rises with each term
     token bytea,                            -- random, new with each term; NULL = given up
     until timestamptz NOT NULL,             -- by the server's clock: from then on another may begin a term
+    revision bigint NOT NULL DEFAULT 0,     -- raised by each numbering; lower than the leader knows it in an older copy
     waiting_after bigint NOT NULL DEFAULT 0,-- what waits for no time and has no numbers has a higher id, and always will
     ceiling bigint NOT NULL DEFAULT 0,      -- the next waiting_after, at most, when these have ended ...
     writers text[] NOT NULL DEFAULT '{}',   -- ... who may still commit a row with a lower id
