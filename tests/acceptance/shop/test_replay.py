@@ -192,6 +192,17 @@ def test_a_file_that_is_no_orders_file_is_a_sentence(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "stderr.txt"]
 
 
+def test_the_file_of_orders_is_never_replaced_by_its_rejects(orders_csv: Path, tmp_path: Path) -> None:
+    orders = tmp_path / "orders.csv.gz"
+    shutil.copy(orders_csv, orders)
+    with running(tmp_path, "--orders", str(orders), "--rejects", str(orders)) as shop:
+        code, _ = shop.ended()
+        assert "No order was published; name another file with --rejects" in shop.errors.read_text()
+    assert code == 1
+    assert orders.read_bytes() == orders_csv.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["orders.csv.gz", "stderr.txt"]
+
+
 def test_a_copy_under_another_name_is_the_same_file(orders_csv: Path, plain: Plain, tmp_path: Path) -> None:
     run(tmp_path, "--orders", str(orders_csv))
     copy = tmp_path / "copy.csv.gz"

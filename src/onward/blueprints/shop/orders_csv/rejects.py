@@ -18,8 +18,14 @@ def rejects_file(path: Path) -> Iterator[Callable[[Reject], None]]:
     """A function that keeps a reject. The file appears whole when the block ends, or not at all if it raises.
 
     Without rejects no file is made, and one of an earlier run is replaced by its header alone. Raises OrdersFileError
-    when nothing can be written beside `path`.
+    when nothing can be written beside `path`, and when what is there is no rejects file.
     """
+    if path.exists() and not _is_of_an_earlier_run(path):
+        raise OrdersFileError(
+            f"Rows that can't be order lines would be kept in {path}, in place of what is there, which is no such"
+            " file of an earlier run. No order was published; name another file with --rejects.",
+            path=str(path),
+        )
     kept = 0
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -46,6 +52,16 @@ def rejects_file(path: Path) -> Iterator[Callable[[Reject], None]]:
             Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _is_of_an_earlier_run(path: Path) -> bool:
+    """By its first line. An empty file is as good: nothing is lost with it."""
+    header = ",".join(COLUMNS).encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        first = stream.readline(len(header) + 2)
+    return not first or first.rstrip(b"\r\n") == header
 
 
 def _text(original: bytes) -> str:

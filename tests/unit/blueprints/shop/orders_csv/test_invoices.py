@@ -10,6 +10,7 @@ from onward.blueprints.shop.lines import Kind
 from onward.blueprints.shop.orders_csv import OrdersFileError, Reject, Survey, read_invoices, rejects_file, take_survey
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,UnitPrice,CustomerID,Country\n"
+EARLIER = "line,reason,original\n3,of an earlier run,x\n"
 
 
 def written(tmp_path: Path, body: str) -> Path:
@@ -123,7 +124,7 @@ def test_without_rejects_there_is_no_file_and_an_old_one_is_emptied(tmp_path: Pa
     with rejects_file(path):
         pass
     assert not path.exists()
-    path.write_text("of an earlier run", encoding="utf-8")
+    path.write_text(EARLIER, encoding="utf-8")
     with rejects_file(path):
         pass
     assert path.read_text(encoding="utf-8").splitlines() == ["line,reason,original"]
@@ -136,7 +137,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence_before_anything_is_read(tm
 
 def test_a_failure_leaves_the_earlier_rejects_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "rejects.csv"
-    path.write_text("of an earlier run", encoding="utf-8")
+    path.write_text(EARLIER, encoding="utf-8")
 
     def fail() -> None:
         with rejects_file(path) as keep:
@@ -145,5 +146,28 @@ def test_a_failure_leaves_the_earlier_rejects_file_alone(tmp_path: Path) -> None
 
     with pytest.raises(RuntimeError):
         fail()
-    assert path.read_text(encoding="utf-8") == "of an earlier run"
+    assert path.read_text(encoding="utf-8") == EARLIER
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"InvoiceNo,StockCode\n1,a\n", b"\x1f\x8b\x08", b"\nline,reason,original\n"])
+def test_what_is_no_rejects_file_is_never_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "orders.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(OrdersFileError, match=r"in place of what is there.* name another file with --rejects"):
+        rejects_file(path).__enter__()
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_device_is_never_replaced_by_a_file() -> None:
+    with pytest.raises(OrdersFileError, match="name another file with --rejects"):
+        rejects_file(Path("/dev/null")).__enter__()
+
+
+def test_an_empty_file_may_become_a_rejects_file(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.csv"
+    path.touch()
+    with rejects_file(path) as keep:
+        keep(Reject(3, "Quantity is zero", b"x"))
+    assert path.read_text(encoding="utf-8") == "line,reason,original\n3,Quantity is zero,x\n"
