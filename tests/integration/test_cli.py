@@ -107,7 +107,7 @@ def test_published_lines_are_handled_as_events(onward: Onward, handled: Path) ->
 def test_the_topic_of_a_known_type_need_not_be_named(onward: Onward, handled: Path, tmp_path: Path) -> None:
     file = tmp_path / "parcels.jsonl"
     file.write_text('{"order_id": "new", "weight_g": 5}\n')
-    assert onward("publish", "--type", "cli.packed", str(file)).stdout == "1 events published to cli.parcels.\n"
+    assert onward("publish", "--type", "cli.packed", str(file)).stdout == "1 event published to cli.parcels.\n"
     refused = onward("publish", "--type", "cli.unknown", str(file))
     assert refused.exit_code == 1
     assert "no handler on record takes it" in refused.stderr
@@ -226,7 +226,7 @@ def test_a_dead_letter_is_listed_and_shown_with_its_bytes(onward: Onward, handle
 
 def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(onward: Onward, handled: Path) -> None:
     result = onward("dead-letters", "retry", "1")
-    assert result.stdout == "1 dead letters are marked to be retried; running services have been woken.\n"
+    assert result.stdout == "1 dead letter is marked to be retried; running services have been woken.\n"
     asyncio.run(handle(shipping(handled)))
     assert query(handled, "SELECT count(*) FROM parcel WHERE order_id = 'air'") == [(1,)]
     assert query(handled, "SELECT state FROM onward_dead_letter") == [("recovered",)]
@@ -248,13 +248,13 @@ def test_a_running_service_retries_without_being_restarted(onward: Onward, handl
 
 
 def test_all_dead_letters_can_be_retried_at_once(onward: Onward, handled: Path) -> None:
-    assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letters")
+    assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letter ")
     assert query(handled, "SELECT state FROM onward_dead_letter") == [("retrying",)]
     assert onward("dead-letters", "retry").exit_code == 2
 
 
 def test_a_discarded_dead_letter_stays_on_record_and_the_sums_hold(onward: Onward, handled: Path) -> None:
-    assert onward("dead-letters", "discard", "1").stdout == "1 dead letters are discarded.\n"
+    assert onward("dead-letters", "discard", "1").stdout == "1 dead letter is discarded.\n"
     assert onward("dead-letters", "list").stdout == "No dead letters.\n"
     assert "discarded" in onward("dead-letters", "list", "--all-states").stdout
     assert audit(handled).problems == ()

@@ -9,7 +9,7 @@ main = LazyGroup(
     help="""Declare events and handlers; every event takes effect exactly once.
 
     Exit codes: 0 done, 1 it failed and says why, 2 wrong usage, 3 something is wrong with the data (audit) or was
-    left unfinished (run).
+    left unfinished (run, publish).
 
     Example: onward run inventory:app payment:app
     """,

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from onward.cli.options import json_option
-from onward.cli.output import as_data, as_text, json_out, table
+from onward.cli.output import as_data, as_text, counted, json_out, table
 from onward.cli.stores import view_options
 from onward.inspection.letter import Letter
 from onward.inspection.view import Ruling, StoreView
+
+LETTER_ID = click.IntRange(1, (1 << 63) - 1)  # what a store can hold
 
 
 @click.group(name="dead-letters")
@@ -61,7 +63,7 @@ def list_(view: StoreView, service: str | None, all_states: bool, as_json: bool)
 
 
 @dead_letters.command()
-@click.argument("letter_id", metavar="ID", type=int)
+@click.argument("letter_id", metavar="ID", type=LETTER_ID)
 @view_options
 @json_option
 def show(letter_id: int, view: StoreView, as_json: bool) -> None:
@@ -88,7 +90,7 @@ def show(letter_id: int, view: StoreView, as_json: bool) -> None:
 
 
 @dead_letters.command(name="retry")
-@click.argument("letter_ids", metavar="[ID]...", type=int, nargs=-1)
+@click.argument("letter_ids", metavar="[ID]...", type=LETTER_ID, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Retry all that are dead.")
 @view_options
 def retry_(letter_ids: tuple[int, ...], every: bool, view: StoreView) -> None:
@@ -101,11 +103,12 @@ def retry_(letter_ids: tuple[int, ...], every: bool, view: StoreView) -> None:
     if bool(letter_ids) == every:
         raise click.UsageError("Name the ids to retry, or --all.")
     count = view.rule(Ruling.RETRY, None if every else letter_ids)
-    click.echo(f"{count} dead letters are marked to be retried; running services have been woken.")
+    marked = f"{counted(count, 'dead letter')} {'is' if count == 1 else 'are'} marked to be retried"
+    click.echo(f"{marked}; running services have been woken.")
 
 
 @dead_letters.command(name="discard")
-@click.argument("letter_ids", metavar="ID...", type=int, nargs=-1, required=True)
+@click.argument("letter_ids", metavar="ID...", type=LETTER_ID, nargs=-1, required=True)
 @view_options
 def discard_(letter_ids: tuple[int, ...], view: StoreView) -> None:
     """Give dead letters up for good; they stay on record as discarded.
@@ -115,7 +118,7 @@ def discard_(letter_ids: tuple[int, ...], view: StoreView) -> None:
     Example: onward dead-letters discard 9
     """
     count = view.rule(Ruling.DISCARD, letter_ids)
-    click.echo(f"{count} dead letters are discarded.")
+    click.echo(f"{counted(count, 'dead letter')} {'is' if count == 1 else 'are'} discarded.")
 
 
 def _plain(found: Letter) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def as_text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", "backslashreplace")
 
 
+def counted(count: int, thing: str) -> str:
+    """`counted(1, "event")` is "1 event"; of all other numbers there are "events"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def progress(text: str) -> None:
     """One line on stderr that is written over by the next; nothing where stderr is no terminal."""
     if sys.stderr.isatty():

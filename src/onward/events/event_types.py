@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 from onward.errors import DeclarationError
 from onward.events.codec import codec_for
 from onward.events.keys import check_key, key_reader
+from onward.events.names import MOST_VERSIONS, TOPIC_RULE, TYPE_RULE, is_topic_name, is_type_name
 from onward.events.written import check_for
 
-_TYPE_NAME = re.compile(r"[A-Za-z0-9_.\-/]{1,200}")
-_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _DECLARATION = "__onward_declaration__"
 _EVENT_TYPE = "__onward_event_type__"
 
@@ -109,16 +107,10 @@ def _prepare(declaration: Declaration) -> EventType:
 
 def _check_names(declaration: Declaration) -> None:
     name = declaration.cls.__qualname__
-    if not isinstance(declaration.type, str) or not _TYPE_NAME.fullmatch(declaration.type):
-        raise DeclarationError(
-            f"{name} has type={declaration.type!r}. Write 1 to 200 letters, digits or any of _ . - / "
-            f'such as type="shop.order_placed".'
-        )
-    if not isinstance(declaration.topic, str) or not _TOPIC_NAME.fullmatch(declaration.topic):
-        raise DeclarationError(
-            f"{name} has topic={declaration.topic!r}. Write 1 to 200 letters, digits or any of . _ - "
-            f'such as topic="orders".'
-        )
+    if not isinstance(declaration.type, str) or not is_type_name(declaration.type):
+        raise DeclarationError(f"{name} has type={declaration.type!r}. {TYPE_RULE}")
+    if not isinstance(declaration.topic, str) or not is_topic_name(declaration.topic):
+        raise DeclarationError(f"{name} has topic={declaration.topic!r}. {TOPIC_RULE}")
     version = declaration.version
-    if type(version) is not int or not 1 <= version <= 1_000_000:
+    if type(version) is not int or not 1 <= version <= MOST_VERSIONS:
         raise DeclarationError(f"{name} has version={version!r}. Write a whole number from 1 on, such as version=2.")

@@ -72,7 +72,7 @@ def test_nothing_is_discarded_when_one_of_the_letters_can_not_be(handled: str, o
 
 
 def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(handled: str, onward: Onward) -> None:
-    assert onward("dead-letters", "retry", "1").stdout.startswith("1 dead letters are marked to be retried")
+    assert onward("dead-letters", "retry", "1").stdout.startswith("1 dead letter is marked to be retried")
 
     async def scene(stage: Stage) -> None:
         async with stage.running(payment(least_cents=-1)):
@@ -87,7 +87,7 @@ def test_a_retried_dead_letter_takes_effect_once_and_the_sums_hold(handled: str,
 
 
 def test_all_dead_letters_can_be_retried_at_once(handled: str, onward: Onward) -> None:
-    assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letters")
+    assert onward("dead-letters", "retry", "--all").stdout.startswith("1 dead letter ")
     assert rows(handled, "SELECT state FROM onward.dead_letter") == [("retrying",)]
     assert onward("dead-letters", "retry", "--all").stdout.startswith("0 dead letters")
 
@@ -100,7 +100,7 @@ def test_a_letter_of_a_retired_subscription_is_not_retried(handled: str, onward:
 
 
 def test_a_discarded_dead_letter_stays_on_record_and_the_sums_hold(handled: str, onward: Onward) -> None:
-    assert onward("dead-letters", "discard", "1").stdout == "1 dead letters are discarded.\n"
+    assert onward("dead-letters", "discard", "1").stdout == "1 dead letter is discarded.\n"
     assert onward("dead-letters", "list").stdout == "No dead letters.\n"
     assert "discarded" in onward("dead-letters", "list", "--all-states").stdout
     assert onward("audit").exit_code == 0

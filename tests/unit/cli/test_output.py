@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from onward.cli.output import as_data, as_text, json_out, table
+from onward.cli.output import as_data, as_text, counted, json_out, table
 
 
 def test_numbers_stand_to_the_right_and_long_text_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +39,8 @@ def test_bytes_are_shown_as_json_text_or_base64(
 def test_text_for_people_never_fails() -> None:
     assert as_text(b"a\xff") == "a\\xff"
     assert as_text(None) == ""
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (1234, "1,234 lines")])
+def test_one_is_said_in_the_singular(count: int, said: str) -> None:
+    assert counted(count, "line") == said

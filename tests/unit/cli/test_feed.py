@@ -1,0 +1,121 @@
+"""Lines as they come: none waits long for others, and Ctrl-C loses none that was read."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from io import BytesIO
+
+import pytest
+
+from onward.cli import feed
+from onward.cli.feed import Feed, interrupts
+
+
+class Pipe:
+    """A pipe whose writing end is the test's."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        self.stream = os.fdopen(reading, "rb")
+
+    def write(self, content: bytes) -> None:
+        os.write(self._writing, content)
+
+    def end(self) -> None:
+        os.close(self._writing)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    with made.stream:
+        yield made
+
+
+@pytest.fixture
+def alarm() -> Iterator[int]:
+    with interrupts() as descriptor:
+        yield descriptor
+
+
+def press() -> None:
+    """Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_lines_of_a_stream_in_memory_come_without_their_ends(alarm: int) -> None:
+    assert [line for line in Feed(BytesIO(b"one\r\n\ntwo\nlast"), alarm) if line is not None] == [
+        b"one\r",
+        b"",
+        b"two",
+        b"last",
+    ]
+
+
+def test_lines_of_a_pipe_go_on_though_its_end_is_far(pipe: Pipe, alarm: int) -> None:
+    lines = iter(Feed(pipe.stream, alarm))
+    pipe.write(b"one\ntwo\nthr")
+    assert [next(lines) for _ in range(3)] == [b"one", b"two", None]
+    pipe.write(b"ee\nfour")
+    assert [next(lines) for _ in range(2)] == [b"three", None]
+    pipe.end()
+    assert list(lines) == [b"four"]
+
+
+def test_a_line_waits_no_longer_where_others_never_cease_to_come(
+    pipe: Pipe, alarm: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("onward.cli.feed.time.monotonic", lambda: now)
+    lines = iter(Feed(pipe.stream, alarm))
+    pipe.write(b"one\n")
+    assert next(lines) == b"one"
+    pipe.write(b"two\n")
+    assert next(lines) == b"two"
+    now = feed.WAIT_S
+    pipe.write(b"three\n")
+    assert [next(lines), next(lines)] == [None, b"three"]
+    pipe.end()
+
+
+def test_ctrl_c_ends_the_lines_after_those_that_were_read_whole(pipe: Pipe, alarm: int) -> None:
+    lines = Feed(pipe.stream, alarm)
+    walked = iter(lines)
+    pipe.write(b"one\ntwo\nhalf of a li")
+    assert next(walked) == b"one"
+    press()
+    assert list(walked) == [b"two"]
+    assert lines.interrupted
+    pipe.end()
+
+
+def test_ctrl_c_ends_a_stream_that_never_makes_one_wait(alarm: int) -> None:
+    lines = Feed(BytesIO(b"n\n" * feed.CHUNK_BYTES), alarm)
+    walked = iter(lines)
+    next(walked)
+    press()
+    assert sum(1 for line in walked if line is not None) == feed.CHUNK_BYTES // 2 - 1
+    assert lines.interrupted
+
+
+def test_a_second_ctrl_c_does_what_it_did_before() -> None:
+    with ExitStack() as stack:
+        stack.enter_context(interrupts())
+        press()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+
+
+def test_ctrl_c_is_afterwards_what_it_was() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_line_without_an_end_is_cut_off_in_time(alarm: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "LONGEST_LINE", 2 * feed.CHUNK_BYTES)
+    found = [line for line in Feed(BytesIO(b"x" * 5 * feed.CHUNK_BYTES), alarm) if line is not None]
+    assert [len(line) for line in found] == [2 * feed.CHUNK_BYTES, 2 * feed.CHUNK_BYTES, feed.CHUNK_BYTES]
