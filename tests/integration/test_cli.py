@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,28 @@ def test_doctor_names_what_waits_and_how_to_mend_it(onward: Onward, handled: Pat
     assert set(wrong) == {"dead letters", "subscription"}
     assert wrong["dead letters"]["remedy"].startswith("See `onward dead-letters list`")
     assert "nobody runs shipping/transactional on cli.parcels, and 1 events wait" in wrong["subscription"]["sentence"]
+
+
+def test_an_outbox_that_nobody_relays_is_shown_and_is_an_alarm(
+    onward: Onward, handled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.cli.status.SAMPLE_S", 0.001)
+    assert onward("dead-letters", "discard", "1").exit_code == 0
+    assert json.loads(onward("status", "--json").stdout)["outboxes"] == []
+    put = "INSERT INTO onward_outbox (service, due, created_at, events, body) VALUES (?, ?, ?, 1, '')"
+    now_s = int(time.time())
+    change(handled, "INSERT INTO onward_relay VALUES ('led', 1, 'x', ?)", now_s + 600)
+    change(handled, put, "led", 0, (now_s - 60) * 1_000_000)
+    change(handled, put, "shipping", 0, (now_s - 5) * 1_000_000)
+    led, shipping = json.loads(onward("status", "--json").stdout)["outboxes"]
+    assert (led["service"], led["led"], led["oldest_age_s"] >= 60) == ("led", True, True)
+    assert (shipping["service"], shipping["led"], 5 <= shipping["oldest_age_s"] < 30) == ("shipping", False, True)
+    assert onward("doctor").exit_code == 0
+    change(handled, "UPDATE onward_outbox SET created_at = created_at - 26000000")
+    examined = onward("doctor")
+    assert examined.exit_code == 1
+    assert "BAD outbox: shipping: the oldest event has waited for " in examined.stdout
+    assert "ok  outbox: led: " in examined.stdout
 
 
 def test_doctor_says_what_is_wrong_with_a_file_it_can_not_read(onward: Onward, database_path: Path) -> None:

@@ -13,11 +13,12 @@ import apsw
 from onward.errors import OnwardError
 from onward.inspection.accounts import Subscribed
 from onward.inspection.ends import ask_if_answered, with_ends
-from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, python
+from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python
 from onward.inspection.view import LogsView
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.connection import OLDEST_SQLITE
 from onward.sqlite.inspection import Inspection, count_of, run_folder_of
+from onward.sqlite.leaving import outboxes
 from onward.sqlite.members import Member, Members
 
 LEAST_FREE_BYTES = 1 << 28
@@ -37,6 +38,7 @@ def examine(path: Path, logs: LogsView | None = None) -> list[Finding]:
         found += _file(path, inspection)
         subscribed = subscriptions(inspection)
         found += _processes(path, subscribed, logs)
+        found += map(outbox, outboxes(inspection))
         if logs is not None:
             found += logs.examine(sorted({each.topic for each in subscribed if each.elsewhere}))
     except OnwardError as error:

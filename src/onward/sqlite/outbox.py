@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from os import urandom
 from time import time
+from typing import Any
 
 import apsw
 
@@ -46,6 +47,16 @@ _OLDEST = (  # each the first of an index: how much waits makes no difference
     "SELECT * FROM (SELECT max(due, created_at) FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
     " ORDER BY due LIMIT 1))"
 )
+
+
+Rows = list[tuple[Any, ...]]
+
+
+def outbox_stats(read: Callable[[str, tuple[str, float]], Rows], service: str, now: float) -> OutboxStats:
+    """`Outbox.stats`, for who can read the file and no more. `now` is in seconds since the epoch."""
+    ((oldest,),) = read(_OLDEST, (service, micros_of(now)))
+    led = read("SELECT 1 FROM onward_relay WHERE service = ? AND token IS NOT NULL AND until > ?", (service, now))
+    return OutboxStats(oldest, bool(led))
 
 
 class FileOutbox:
@@ -133,12 +144,7 @@ class FileOutbox:
             raise translate(error, "Deleting from the outbox what the broker has") from error
 
     async def stats(self) -> OutboxStats:
-        now = self._now()
-        ((oldest,),) = self._database.read(_OLDEST, (self._service, micros_of(now)))
-        led = self._database.read(
-            "SELECT 1 FROM onward_relay WHERE service = ? AND token IS NOT NULL AND until > ?", (self._service, now)
-        )
-        return OutboxStats(oldest, bool(led))
+        return outbox_stats(self._database.read, self._service, self._now())
 
     def _compare(self, connection: apsw.Connection, term: Term) -> None:
         """The writer is ours from here to the commit, and nobody can begin another term meanwhile."""

@@ -7,6 +7,7 @@ from onward.inspection.status import Held, Holder, Standing, Status, standing
 from onward.inspection.view import LogsView
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.inspection import Inspection
+from onward.sqlite.leaving import outboxes
 
 
 def status(inspection: Inspection, logs: LogsView | None = None) -> Status:
@@ -33,6 +34,7 @@ def status(inspection: Inspection, logs: LogsView | None = None) -> Status:
             " FROM onward_topic t JOIN onward_lane l ON l.topic = t.id WHERE t.broker = ''"
             " GROUP BY t.id ORDER BY t.name"
         )
+        leaving = outboxes(inspection)
     ends = ask_if_answered(logs, found)
     standings: list[Standing] = []
     for each in with_ends(found, ends):
@@ -44,4 +46,4 @@ def status(inspection: Inspection, logs: LogsView | None = None) -> Status:
             holders.append(Holder(account.partition, account.lag, pid, name))
         standings.append(standing(each, holders, *letters.get(each.id, (0, 0))))
     held = tuple(Held(*row) for row in topics)
-    return Status(str(inspection.path), tuple(standings), held, unknown=ends.unknown)
+    return Status(str(inspection.path), tuple(standings), held, tuple(leaving), ends.unknown)

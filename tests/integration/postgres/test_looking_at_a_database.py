@@ -165,6 +165,59 @@ def test_doctor_names_a_schema_that_a_newer_onward_has_changed(handled: str) -> 
     assert "step 9999 of the schema onward, which leaves this version behind" in wrong(result)["schema"]
 
 
+def put_out(url: str, service: str, age_s: float) -> None:
+    """Something waits in an outbox for so long; what it is does not matter here."""
+    change(
+        url,
+        "INSERT INTO onward.outbox (service, created_at, events, body)"
+        " VALUES (%s, now() - make_interval(secs => %s), 1, '')",
+        service,
+        age_s,
+    )
+
+
+def lead(url: str, service: str, *, for_s: float) -> None:
+    change(
+        url,
+        "INSERT INTO onward.relay (service, epoch, token, until) VALUES (%s, 1, 'x', now() + make_interval(secs => %s))"
+        " ON CONFLICT (service) DO UPDATE SET until = excluded.until",
+        service,
+        for_s,
+    )
+
+
+def test_status_shows_how_long_outboxes_have_waited_and_who_leads(handled: str, onward: Onward) -> None:
+    assert json.loads(onward("status", "--json").stdout)["outboxes"] == []
+    put_out(handled, "payment", 100)
+    put_out(handled, "shipping", 50)
+    lead(handled, "payment", for_s=60)
+    lead(handled, "idle", for_s=-60)
+    idle, payment_, shipping = json.loads(onward("status", "--json").stdout)["outboxes"]
+    assert (idle["service"], idle["oldest_age_s"], idle["led"]) == ("idle", None, False)
+    assert (payment_["service"], payment_["led"]) == ("payment", True)
+    assert 100 <= payment_["oldest_age_s"] < 150
+    assert (shipping["service"], shipping["led"]) == ("shipping", False)
+    assert 50 <= shipping["oldest_age_s"] < 100
+    text = onward("status").stdout
+    assert "OUTBOX" in text
+    assert "none leads" in text
+
+
+def test_doctor_is_alarmed_by_what_waits_for_30_s_while_nobody_leads(handled: str, onward: Onward) -> None:
+    assert onward("dead-letters", "discard", "1").exit_code == 0
+    put_out(handled, "payment", 5)
+    assert onward("doctor").exit_code == 0
+    put_out(handled, "shipping", 31)
+    examined = onward("doctor")
+    assert examined.exit_code == 1
+    assert "BAD outbox: shipping: the oldest event has waited for 3" in examined.stdout
+    assert "Start service shipping" in examined.stdout
+    lead(handled, "shipping", for_s=60)
+    assert onward("doctor").exit_code == 0
+    lead(handled, "shipping", for_s=-1)
+    assert onward("doctor").exit_code == 1
+
+
 def test_one_store_is_named_once(handled: str, onward: Onward) -> None:
     result = onward("status", "--database", "other.db")
     assert result.exit_code == 2

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from onward.errors import OnwardError
 from onward.inspection.accounts import Subscribed
 from onward.inspection.ends import ask_if_answered, with_ends
-from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, python
+from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python
 from onward.inspection.view import LogsView
 from onward.stores.postgres.accounts import subscriptions
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.inspection import Inspection
+from onward.stores.postgres.leaving import outboxes
 from onward.stores.postgres.migration import Standing, migrations, refuse_other_schema, standing
 
 OLDEST_SERVER = 13
@@ -94,6 +95,7 @@ async def _store(inspection: Inspection, logs: LogsView | None) -> list[Finding]
         subscribed = await subscriptions(snapshot)
         ((dead,),) = await snapshot.rows(_DEAD)
     found.append(dead_letters(dead))
+    found += map(outbox, await outboxes(inspection))
     ends = await asyncio.to_thread(ask_if_answered, logs, subscribed)
     found += _idle(with_ends(subscribed, ends))
     if logs is not None:

@@ -9,6 +9,7 @@ from onward.inspection.status import Holder, Status, standing
 from onward.inspection.view import LogsView
 from onward.stores.postgres.accounts import subscriptions
 from onward.stores.postgres.inspection import Inspection
+from onward.stores.postgres.leaving import outboxes
 
 _LETTERS = (
     "SELECT subscription, count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'retrying')"
@@ -21,6 +22,7 @@ async def status(inspection: Inspection, logs: LogsView | None) -> Status:
     async with inspection.snapshot() as snapshot:
         found = await subscriptions(snapshot)
         letters = {subscription: (dead, retrying) for subscription, dead, retrying in await snapshot.rows(_LETTERS)}
+    leaving = await outboxes(inspection)
     ends = await asyncio.to_thread(ask_if_answered, logs, found)
     standings = [
         standing(
@@ -30,4 +32,4 @@ async def status(inspection: Inspection, logs: LogsView | None) -> Status:
         )
         for each in with_ends(found, ends)
     ]
-    return Status(str(inspection.address), tuple(standings), (), unknown=ends.unknown)
+    return Status(str(inspection.address), tuple(standings), (), tuple(leaving), ends.unknown)

@@ -1,0 +1,35 @@
+"""What is on its way out of a database, as whoever looks at it sees it."""
+
+from __future__ import annotations
+
+from onward.inspection.status import Leaving
+from onward.stores.postgres.inspection import Inspection
+from onward.stores.postgres.outbox import PostgresOutbox
+
+# Each name is the next of an index, which the planner has to be told: how much waits makes no difference.
+_NO_OTHER_WAY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+_SERVICES = (
+    "WITH RECURSIVE waiting (service) AS ("
+    "(SELECT service FROM onward.outbox WHERE epoch IS NULL ORDER BY service LIMIT 1) UNION ALL"
+    " SELECT (SELECT o.service FROM onward.outbox o WHERE o.epoch IS NULL AND o.service > w.service"
+    "  ORDER BY o.service LIMIT 1) FROM waiting w WHERE w.service IS NOT NULL)"
+    " SELECT service FROM waiting WHERE service IS NOT NULL UNION SELECT service FROM onward.relay"
+)
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
+async def outboxes(inspection: Inspection) -> list[Leaving]:
+    """Of each service that has had a relay or has something to relay, by the server's clock. Raises StoreError."""
+    async with inspection.snapshot() as snapshot:
+        await snapshot.session.script(_NO_OTHER_WAY, "Looking at outboxes")
+        services = sorted(service for (service,) in await snapshot.rows(_SERVICES))
+        ((now,),) = await snapshot.rows(_NOW)
+    found: list[Leaving] = []
+    for service in services:
+        outbox = PostgresOutbox(inspection.address, service)
+        try:
+            oldest, led = await outbox.stats()
+        finally:
+            outbox.close()
+        found.append(Leaving(service, None if oldest is None else max(0.0, now - oldest / 1_000_000), led))
+    return found
