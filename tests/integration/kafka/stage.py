@@ -18,7 +18,7 @@ from onward.runtime.service import Service
 from scripts.servers.kafka import Kafka
 from tests.integration.services import running
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (place INTEGER PRIMARY KEY, key TEXT NOT NULL, n INTEGER NOT NULL)"
 INSERT = "INSERT INTO effect (key, n) VALUES (:key, :n)"
 TOPIC = "placed"
@@ -94,14 +94,19 @@ class Stage:
         (answer,) = self.admin.list_consumer_group_offsets(asked).values()
         return {place.partition: place.offset for place in answer.result(PATIENCE_S).topic_partitions or ()}
 
-    def produce(self, *values: bytes | None, partition: int = -1, **options: str | int) -> None:
+    def produce(self, *values: bytes | None, acks: str = "1", compression: str = "none") -> None:
         """As any other program does; returns when all are acknowledged."""
         failed: list[object] = []
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0, **options})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.kafka.bootstrap,
+                "acks": acks,
+                "compression.type": compression,
+                "log_level": 0,
+            }
+        )
         for value in values:
-            producer.produce(
-                TOPIC, value, partition=partition, on_delivery=lambda e, _: failed.append(e) if e else None
-            )
+            producer.produce(TOPIC, value, on_delivery=lambda error, _: failed.append(error) if error else None)
         assert producer.flush(PATIENCE_S) == 0
         assert failed == []
 
