@@ -37,13 +37,12 @@ class KafkaLog:
         self._cluster = cluster
         self._reader: Consumer | None = None
         self._lock = Lock()
-        self.identities: dict[str, str] = {}
 
     def wire_type(self, tag: Hashable) -> WireType:
         return wire.wire_type(tag)
 
     def envelope(self, topic: str, partition: int, record: Record) -> Envelope:
-        return wire.envelope(topic, partition, record, self.identities.get(topic, topic))
+        return wire.envelope(topic, partition, record, self._cluster.identities.get(topic, topic))
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
         return await asyncio.to_thread(self._read, topic, partition, offset, limit)
