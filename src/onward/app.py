@@ -10,10 +10,10 @@ from onward import runtime
 from onward.delays import Delay, due_micros
 from onward.errors import DeclarationError
 from onward.outgoing import encode_all, put_off
-from onward.pipeline.handlers import Handler, Options, Start, read_handler
+from onward.pipeline.handlers import Handler, Options, Start, check_filled, read_handler
 from onward.policy import Retry
 from onward.ports import Result, Transaction
-from onward.runtime.resources import Resource, check_resources
+from onward.runtime.resources import Resource, check_resources, given_by
 from onward.settings import Settings, resolve, shown
 from onward.topics import Topic
 
@@ -116,7 +116,10 @@ class App:
 
     @property
     def plan(self) -> ServicePlan:
-        """What the service is, for whoever runs it."""
+        """What the service is, for whoever runs it. Raises DeclarationError where its parts do not fit together."""
+        given = [key for resource in self.resources for key in given_by(resource)]
+        for handler in self.handlers:
+            check_filled(handler, given)
         return runtime.ServicePlan(
             name=self.name,
             handlers=tuple(self.handlers),
@@ -233,10 +236,11 @@ class App:
             self._opening = self._opening or runtime.Lock()
             async with self._opening:
                 if self._engine is None:
+                    plan = self.plan
                     engine = runtime.open_engine(self.name, self.settings)
                     try:
-                        await engine.broker.open(self.plan.all_topics())
-                        await engine.prepare(await self.plan.entry())
+                        await engine.broker.open(plan.all_topics())
+                        await engine.prepare(await plan.entry())
                     except BaseException:
                         await engine.close()
                         raise

@@ -127,6 +127,24 @@ def test_a_bad_target_exits_with_1_and_a_sentence(target: str, sentence: str) ->
     assert "Traceback" not in done.stderr
 
 
+def test_an_address_that_can_not_be_used_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONWARD_STORE", "mysql://x")
+    done = onward("run", "bell:app")
+    assert (done.returncode, done.stdout) == (1, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("onward: The store is set to an address of kind 'mysql', and this version of onward")
+    assert "write sqlite:///./onward.db" in sentence
+
+
+@pytest.mark.parametrize("command", ["describe", "run"])
+def test_a_parameter_that_no_resource_fills_is_told_by_a_command_that_opens_nothing(folder: Path, command: str) -> None:
+    (folder / "bell.py").write_text(SERVICE.replace("tx: Transaction", "tx: Transaction, sound: float"))
+    done = onward(command, "bell:app")
+    assert done.returncode == 1
+    assert "Handler 'hear' asks for 'sound' (float), which no resource of the App gives" in done.stderr
+    assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == ["bell.py"]
+
+
 def test_one_service_named_twice_is_refused_with_a_sentence() -> None:
     done = onward("run", "bell:app", "bell:twin")
     assert done.returncode == 1

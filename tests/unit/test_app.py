@@ -1,7 +1,9 @@
 """An app refuses a wrong declaration where it is written, before anything is opened."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
@@ -21,6 +23,10 @@ async def gives_at_once() -> int:
 
 
 async def asks(name: str) -> AsyncIterator[int]:
+    yield 1
+
+
+async def asks_nothing() -> AsyncIterator[int]:
     yield 1
 
 
@@ -77,3 +83,44 @@ def test_a_topic_has_1_to_1024_partitions(partitions: int) -> None:
 def test_retention_keeps_no_less_than_nothing(make: Callable[[], Retention]) -> None:
     with pytest.raises(DeclarationError, match="can't be negative, and backlog_bytes must be at least 1"):
         make()
+
+
+class Rates:
+    """What a resource may yield."""
+
+
+async def rates() -> AsyncIterator[Rates]:
+    yield Rates()
+
+
+async def unsaid():  # type: ignore[no-untyped-def]
+    yield Rates()
+
+
+async def convert(placed: Placed, rates: Rates) -> None: ...
+
+
+async def convert_by_name(placed: Placed, table: Annotated[Any, "unsaid"]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("resources", "has"), [([], "none"), ([unsaid], "'unsaid'"), ([asks_nothing], "'asks_nothing', int")]
+)
+def test_a_parameter_that_no_resource_fills_is_told_before_anything_is_opened(
+    resources: list[Any], has: str, database_path: Path
+) -> None:
+    app = App("shop", store=f"sqlite:///{database_path}", resources=resources)
+    app.on(Placed)(convert)
+    sentence = rf"'convert' asks for 'rates' \(Rates\), which no resource of the App gives \(it has: {has}\)\. Add .*"
+    with pytest.raises(DeclarationError, match=sentence + r"AsyncIterator\[Rates\], to App\(resources="):
+        _ = app.plan
+    with pytest.raises(DeclarationError, match=sentence):
+        asyncio.run(app.publish(Placed(n=1)))
+    assert not database_path.exists()
+
+
+def test_parameters_are_filled_by_the_type_or_by_the_name_of_a_resource() -> None:
+    app = App("shop", resources=[rates, unsaid])
+    app.on(Placed)(convert)
+    app.on(Placed)(convert_by_name)
+    assert [handler.name for handler in app.plan.handlers] == ["convert", "convert_by_name"]

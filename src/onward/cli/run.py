@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from onward.app import App
 from onward.cli.starts import start_option
 from onward.cli.targets import load
 from onward.errors import DeclarationError, DeliveryError, MissingExtraError
@@ -88,7 +89,7 @@ def run(  # noqa: PLR0913 - one for each option
     set_up_logs()
     if reload:
         _watcher()
-    named = [(load(target).name, target) for target in targets]
+    named = [(_checked(load(target)).name, target) for target in targets]
     _refuse_twins(named)
     watched = partial(Supervisor, named, workers=workers, drain_s=drain_s, hang_s=hang_s, hold_s=hold_s, start=start)
     sys.exit(asyncio.run(_run(watched, [name for name, _ in named], health_port, drain_s, reload, as_json)))
@@ -145,6 +146,12 @@ async def _run(
 
 def _tell(as_json: bool, fact: dict[str, object], sentence: str) -> None:
     click.echo(json.dumps(fact) if as_json else sentence)
+
+
+def _checked(app: App) -> App:
+    """Raises DeclarationError for what each of its processes would end with."""
+    _ = app.plan, app.settings
+    return app
 
 
 def _refuse_twins(named: list[tuple[str, str]]) -> None:

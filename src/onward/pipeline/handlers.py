@@ -6,7 +6,7 @@ A wrong signature fails here, at import of the user's module, with a sentence th
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -124,6 +124,19 @@ def read_handler(function: Callable[..., Any], events: Sequence[type], options: 
         alone=options.alone,
         calls_per_s=rate,
     )
+
+
+def check_filled(handler: Handler, given: Collection[Any]) -> None:
+    """Raises DeclarationError for a parameter that asks for none of the types and names that resources give."""
+    for parameter in handler.parameters:
+        if parameter.slot is Slot.RESOURCE and parameter.wants not in given:
+            known = ", ".join(sorted(getattr(key, "__name__", repr(key)) for key in given)) or "none"
+            wanted = getattr(parameter.wants, "__name__", repr(parameter.wants))
+            raise DeclarationError(
+                f"Handler {handler.name!r} asks for {parameter.name!r} ({wanted}), which no resource of the App gives"
+                f" (it has: {known}). Add an async generator that yields it, and says so by its return annotation such"
+                f" as AsyncIterator[{wanted}], to App(resources=[…])."
+            )
 
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:

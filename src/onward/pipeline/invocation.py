@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from onward.errors import DeclarationError
 from onward.pipeline.context import Context
-from onward.pipeline.handlers import Handler, HandlerKind, Slot
+from onward.pipeline.handlers import Handler, HandlerKind, Slot, check_filled
 from onward.pipeline.pace import Pace
 from onward.pipeline.sessions import sessions
 from onward.ports import Transaction, Unit
@@ -40,6 +39,7 @@ class Bound:
 
 def bind(handler: Handler, resources: Mapping[Any, Any], middleware: Sequence[Middleware]) -> Bound:
     """Raises DeclarationError for a parameter that no resource fills."""
+    check_filled(handler, resources)
     call = _around(middleware, _call(handler, resources))
     shape = [parameter.slot for parameter in handler.parameters]
     direct = handler.is_async and not middleware and shape == [Slot.EVENT, Slot.TX]
@@ -64,14 +64,8 @@ def _call(
             session_name = parameter.name
         elif parameter.slot is Slot.CONTEXT:
             context_name = parameter.name
-        elif parameter.wants in resources:
-            fixed[parameter.name] = resources[parameter.wants]
         else:
-            known = ", ".join(sorted(getattr(key, "__name__", repr(key)) for key in resources)) or "none"
-            raise DeclarationError(
-                f"Handler {handler.name!r} asks for {parameter.name!r} ({parameter.wants!r}), which no resource of the"
-                f" App gives (it has: {known}). Add an async generator that yields it to App(resources=[…])."
-            )
+            fixed[parameter.name] = resources[parameter.wants]
     function = handler.function
     if session_name is not None:
         function = (_with_async_session if handler.is_async else _with_session)(function, session_name, tx_name)
