@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from onward.errors import EncodeError
+from onward.errors import DeclarationError, EncodeError
 from onward.events import EventType, encode_error, event_type
 from onward.ports import Outgoing
 from onward.telemetry import stamp
@@ -78,11 +78,20 @@ def put_off(events: list[Outgoing], due: int | None) -> list[Outgoing]:
 
 
 def encode_returned(returned: object, outputs: list[Outgoing]) -> None:
-    """Add what a handler returned: an event, several in a list or tuple (None inside is nobody), or None."""
+    """Add what a handler returned: an event, several in a list or tuple (None inside is nobody), or None.
+
+    Raises DeclarationError for what is no event, and EncodeError.
+    """
     write = _writers.get(type(returned))
     if write is not None:
         outputs.append(write(returned, None))
-    elif isinstance(returned, (list, tuple)):
-        outputs.extend(encode(each) for each in returned if each is not None)
-    elif returned is not None:
-        outputs.append(encode(returned))
+        return
+    try:
+        if isinstance(returned, (list, tuple)):
+            outputs.extend(encode(each) for each in returned if each is not None)
+        elif returned is not None:
+            outputs.append(encode(returned))
+    except DeclarationError as error:
+        raise DeclarationError(
+            f"A handler returned what can't be published: {error} It may return an event, a list of events, or None."
+        ) from error

@@ -112,11 +112,12 @@ def decide(error_is_fatal: bool, attempt: int, retry: Retry, random: float) -> D
 
 
 def is_fatal(error: BaseException, fatal_types: tuple[type[BaseException], ...] = ()) -> bool:
-    """Whether a retry is of no use: a FatalError, a MessageError, one of `fatal_types`, or a group with one.
+    """Whether a retry is of no use: a FatalError, MessageError or DeclarationError, one of `fatal_types`, or a group.
 
-    A TypeError or KeyError is not: it may come from data that another service is about to mend.
+    Only other code mends a DeclarationError, such as that of a handler that returns what is no event. A TypeError or
+    KeyError is not fatal: it may come from data that another service is about to mend.
     """
-    fatal: tuple[type[BaseException], ...] = (FatalError, MessageError, *fatal_types)
+    fatal: tuple[type[BaseException], ...] = (FatalError, MessageError, DeclarationError, *fatal_types)
     if isinstance(error, fatal):
         return True
     return isinstance(error, BaseExceptionGroup) and error.subgroup(fatal) is not None

@@ -111,8 +111,8 @@ def test_a_retry_that_can_not_work_is_told_when_declared(fields: dict[str, Any],
         Retry(**fields)
 
 
-@pytest.mark.parametrize("error", [FatalError("no"), DecodeError("bytes"), OutOfPaperError()])
-def test_fatal_message_and_declared_errors_are_fatal(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [FatalError("no"), DecodeError("bytes"), DeclarationError("5"), OutOfPaperError()])
+def test_fatal_message_declaration_and_declared_errors_are_fatal(error: BaseException) -> None:
     assert is_fatal(error, (OutOfPaperError,))
 
 
