@@ -28,7 +28,9 @@ def backlog(database: str) -> dict[str, Backlog]:
         found: dict[str, Backlog] = {}
         for each in subscriptions(inspection):
             service = found.setdefault(each.service, Backlog())
-            service.lags[each.topic] = service.lags.get(each.topic, 0) + (each.lag or 0)
+            if each.lag is None:  # its log is elsewhere: the processes that read it know more than the file
+                continue
+            service.lags[each.topic] = service.lags.get(each.topic, 0) + each.lag
             service.delayed[each.topic] = delayed[each.topic]
         return found
     finally:

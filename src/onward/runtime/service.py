@@ -20,6 +20,7 @@ from onward.pipeline.transactional import TransactionalRunner
 from onward.ports import HandlerEntry, Log, ServiceEntry, SubscriptionEntry
 from onward.runtime.engine import Engine
 from onward.runtime.opening import open_engine as open_by_settings
+from onward.runtime.outbox_watch import OutboxWatch
 from onward.runtime.resources import Resource, open_resources
 from onward.runtime.subscription import Runner, Subscription
 from onward.settings import Settings
@@ -105,6 +106,7 @@ class Service:
         self.failure.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._stack = AsyncExitStack()
         self._subscriptions: list[Subscription] = []
+        self._outbox: OutboxWatch | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -141,6 +143,9 @@ class Service:
                 )
             )
         works: list[Callable[[], Any]] = [*(each.run for each in self._subscriptions), self._beat, self._prune]
+        if engine.outlets is not None:
+            self._outbox = OutboxWatch(engine.outlets.outbox.stats)
+            works.append(self._outbox.run)
         for beside in engine.tasks:
             beside.add_done_callback(self._ended)
         for work in works:
@@ -209,12 +214,20 @@ class Service:
             "member": self.member,
             "partitions": held,
             "lag": sum(self.lags().values()),
+            "lags": self._lags_by_topic(),
+            "outbox": self._outbox.said() if self._outbox is not None else None,
             **counts,
         }
 
     def lags(self) -> dict[str, int]:
         """Events that wait on the partitions held here, by group and topic."""
         return {f"{each.group}:{each.topic}": each.lag for each in self._subscriptions}
+
+    def _lags_by_topic(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for each in self._subscriptions:
+            found[each.topic] = found.get(each.topic, 0) + each.lag
+        return found
 
     async def drain(self, timeout_s: float) -> Drained:
         """Take nothing new, finish what is in flight within the time, give partitions back."""

@@ -8,7 +8,8 @@ import json
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -53,6 +54,7 @@ class ServiceState:
     counts: dict[str, Any] = field(default_factory=dict)
     lags: dict[str, int] = field(default_factory=dict)  # by topic
     delayed: dict[str, int] = field(default_factory=dict)  # by topic
+    outbox: Mapping[str, Any] | None = None  # `age_s` and `led`, where a living process has told
 
 
 class _Stuck(Exception):
@@ -263,20 +265,30 @@ def _state(name: str, children: Sequence[Child], waiting: Backlog) -> ServiceSta
     else:
         state = "starting" if set(reasons) == {"starting"} else "unready"
     counts = total(child.counts for child in children)
+    lags = {**_told_lags(children), **waiting.lags}
     return ServiceState(
         name=name,
         state=state,
         pids=running,
         handled=sum(counts["handled"].values()),
         dead=sum(counts["dead"].values()),
-        lag=sum(waiting.lags.values()),
+        lag=sum(lags.values()),
         restarts=sum(child.restarts for child in children),
         reasons=reasons,
         rate_per_s=sum(child.rate_per_s for child in children),
         counts=counts,
-        lags=waiting.lags,
+        lags=lags,
         delayed=waiting.delayed,
+        outbox=max(children, key=lambda child: child.beat_at).snapshot.get("outbox"),
     )
+
+
+def _told_lags(children: Sequence[Child]) -> dict[str, int]:
+    """By topic, on the partitions that they hold, as far as these know the ends."""
+    lags: Counter[str] = Counter()
+    for child in children:
+        lags.update(child.snapshot.get("lags", {}))
+    return dict(lags)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

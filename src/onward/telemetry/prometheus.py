@@ -51,6 +51,14 @@ def _by_topic(gauge: str) -> Samples:
     return samples
 
 
+def _of_outbox(value: str) -> Samples:
+    def samples(state: State) -> Iterator[tuple[tuple[str, ...], float]]:
+        if state["outbox"] is not None:
+            yield (), state["outbox"][value]
+
+    return samples
+
+
 METRICS = (
     Metric(
         "onward_events_handled_total",
@@ -100,6 +108,20 @@ METRICS = (
         ("service", "topic"),
         "Delayed events that are to come to a topic that the service reads, looked at every second.",
         _by_topic("delayed"),
+    ),
+    Metric(
+        "onward_outbox_age_seconds",
+        "gauge",
+        ("service",),
+        "How long the oldest event in the service's outbox has waited to leave; 0 where none does.",
+        _of_outbox("age_s"),
+    ),
+    Metric(
+        "onward_outbox_led",
+        "gauge",
+        ("service",),
+        "1 while a relay leads at the service's outbox, in whichever process, else 0.",
+        _of_outbox("led"),
     ),
     Metric(
         "onward_restarts_total",

@@ -15,6 +15,7 @@ STATE: dict[str, Any] = {
     "restarts": 2,
     "lags": {"orders": 5},
     "delayed": {"orders": 3},
+    "outbox": {"age_s": 31.5, "led": False},
     "counts": {
         "handled": {"reserve": 7},
         "retries": {"reserve": 3},
@@ -39,6 +40,13 @@ def test_counters_of_a_service_come_with_its_name_and_handler() -> None:
     assert 'onward_restarts_total{service="inventory"} 2.0' in found
     assert 'onward_lag_events{service="inventory",topic="orders"} 5.0' in found
     assert 'onward_delayed_events{service="inventory",topic="orders"} 3.0' in found
+
+
+def test_an_outbox_shows_its_age_and_whether_it_is_led() -> None:
+    found = lines(STATE)
+    assert 'onward_outbox_age_seconds{service="inventory"} 31.5' in found
+    assert 'onward_outbox_led{service="inventory"} 0.0' in found
+    assert not any(line.startswith("onward_outbox") for line in lines({**STATE, "outbox": None}))
 
 
 def test_the_batch_histogram_is_cumulative() -> None:
