@@ -7,10 +7,11 @@ import asyncio
 import psycopg
 import pytest
 
-from onward.errors import LeaseLostError
+from onward.errors import InfrastructureError, LeaseLostError
 from onward.relay import Stamp, outbox_of
 from onward.stores.postgres import outbox, outbox_sql
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.outbox import PostgresOutbox
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.store import PostgresStore
 from tests.integration.postgres.outboxes import Bench, on_bench
@@ -105,6 +106,39 @@ def test_what_a_leader_is_still_numbering_its_successor_waits_for_and_finds(
         assert found.stamp == Stamp(former.epoch, 1, former.incarnation, ((0, 1),))
         with pytest.raises(LeaseLostError):
             await bench.outbox.number(former, {})
+
+    on_bench(postgres_url, scene)
+
+
+def test_a_leader_that_stands_still_in_a_transaction_is_succeeded_and_its_numbers_do_not_hold(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "IDLE_S", 0.3)
+
+    async def scene(bench: Bench) -> None:
+        await bench.publish(b"1")
+        frozen = PostgresOutbox(Address.read(postgres_url), "shop")
+        former = await frozen.lease(60)
+        assert former is not None
+        bench.rows("UPDATE onward.relay SET until = now()")
+        rows = await frozen.read(10)
+        thaw = asyncio.Event()
+        commit = Session.commit
+
+        async def later(session: Session) -> None:
+            monkeypatch.setattr(Session, "commit", commit)
+            term = await bench.outbox.lease(60)  # waits until the server has ended the other's transaction
+            assert term is not None
+            assert await bench.pass_on(term) == [b"1"]
+            thaw.set()
+            await commit(session)
+
+        monkeypatch.setattr(Session, "commit", later)
+        with pytest.raises(InfrastructureError, match="Nothing of it was stored"):
+            await frozen.number(former, bench.stamps(former, rows))
+        assert thaw.is_set()
+        assert await bench.outbox.read(10) == []
+        frozen.close()
 
     on_bench(postgres_url, scene)
 

@@ -12,6 +12,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from onward.errors import StoreError, StoreUnreachableError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
+from onward.stores.postgres.pipelining import pipelined
 from onward.stores.result import Driven, StatementResult
 
 Arguments = Sequence[Any]
@@ -129,7 +130,11 @@ class Session:
             if self._number is None:
                 await cursor.execute("SELECT txid_current()")
                 self._number = (await cursor.fetchall())[0][0]
-            await (cursor.executemany(sql, args) if many else cursor.execute(sql, args))
+            if many:
+                async with pipelined(self._connection):
+                    await cursor.executemany(sql, args)
+            else:
+                await cursor.execute(sql, args)
             rows = await cursor.fetchall() if cursor.description is not None else []
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, f"Running {sql[:200]!r}", begun_at) from error
@@ -143,7 +148,7 @@ class Session:
         checked: list[tuple[psycopg.AsyncCursor[Any], int, Exception]] = []
         failure: Exception | None = None
         try:
-            async with self._connection.pipeline():
+            async with pipelined(self._connection):
                 try:
                     for command in commands:
                         cursor = self._connection.cursor()
