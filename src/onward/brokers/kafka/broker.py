@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from time import time_ns
 
@@ -49,18 +49,16 @@ class KafkaBroker:
         await self._partitions.look({event.topic for event in outgoing})
         if self._sender is None or self._sender.abandoned:
             self._sender = Sender(self._client)
-        await self._sender.send(self._prepared(outgoing, source))
+        await self._sender.send(self._prepared(outgoing, source), outgoing)
 
-    def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> list[Prepared]:
+    def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
         millis = time_ns() // 1_000_000
         time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
-        prepared = []
+        heading = wire.Headings(time).of
         places = self._partitions.of(outgoing)
         for event, partition, new_id in zip(outgoing, places, ids.uuid7_bytes(len(outgoing)), strict=True):
             key = None if event.key is None else event.key.encode()
-            headers = wire.headers(event, new_id, source, time)
-            prepared.append(Prepared(event.topic, event.value, key, partition, millis, headers))
-        return prepared
+            yield event.topic, event.value, key, partition, millis, heading(event, new_id, source)
 
     async def consume(self, group: Group) -> KafkaConsumer:
         consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from time import time_ns
 
@@ -30,11 +30,11 @@ class KafkaOutlet:
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
         if self._sender is None or self._sender.abandoned:
             self._sender = Sender(self._client)
-        return asyncio.create_task(self._sent(self._sender, [each for row in rows for each in _prepared(row)]))
+        return asyncio.create_task(self._sent(self._sender, rows))
 
-    async def _sent(self, sender: Sender, messages: list[Prepared]) -> None:
+    async def _sent(self, sender: Sender, rows: Sequence[OutboxRow]) -> None:
         try:
-            await sender.send(messages)
+            await sender.send(_prepared(rows), [event for row in rows for event in row.events])
         except BaseException:
             sender.abandon()  # what waits behind it must not go before it
             raise
@@ -45,17 +45,17 @@ class KafkaOutlet:
             await sender.close()
 
 
-def _prepared(row: OutboxRow) -> list[Prepared]:
-    assert row.stamp is not None
+def _prepared(rows: Sequence[OutboxRow]) -> Iterator[Prepared]:
     millis = time_ns() // 1_000_000
-    created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
-    incarnation = row.stamp.incarnation.hex()
-    prepared = []
-    for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
-        assert event.id is not None
-        assert event.source is not None
-        key = None if event.key is None else event.key.encode()
-        headers = wire.headers(event, event.id, event.source, created)
-        headers.insert(wire.NUMBER_AT, wire.number(incarnation, event.topic, partition, number))
-        prepared.append(Prepared(event.topic, event.value, key, partition, millis, headers))
-    return prepared
+    for row in rows:
+        assert row.stamp is not None
+        created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
+        heading = wire.Headings(created).of
+        incarnation = row.stamp.incarnation.hex()
+        for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
+            assert event.id is not None
+            assert event.source is not None
+            key = None if event.key is None else event.key.encode()
+            headers = heading(event, event.id, event.source)
+            headers.insert(wire.NUMBER_AT, wire.number(incarnation, event.topic, partition, number))
+            yield event.topic, event.value, key, partition, millis, headers

@@ -40,8 +40,12 @@ class Partitions:
     def of(self, events: Sequence[Outgoing]) -> list[int]:
         """By their keys; one without goes where the others of this call go, which take turns."""
         self._turn += 1
+        topics = {event.topic for event in events}
+        keys = [event.key.encode() for event in events if event.key is not None]
+        if len(topics) == 1 and len(keys) == len(events):
+            return partitions_of(keys, self._counts[events[0].topic][0])
         places: list[int] = [0] * len(events)
-        for topic in {event.topic for event in events}:
+        for topic in topics:
             count, _ = self._counts[topic]
             keyed: list[tuple[int, bytes]] = []
             for place, event in enumerate(events):

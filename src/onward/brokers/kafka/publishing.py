@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Thread
-from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -15,6 +14,7 @@ from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
 from onward.brokers.kafka.wire import Headers
 from onward.errors import EncodeError, OnwardError, PublishUncertainError
+from onward.ports import Outgoing
 
 POLL_S = 0.2
 YIELD_EVERY = 1_000
@@ -48,15 +48,8 @@ _NOTHING_SENT = frozenset(
 )
 
 
-class Prepared(NamedTuple):
-    """One message as the client takes it."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None
-    partition: int
-    millis: int
-    headers: Headers
+Prepared = tuple[str, bytes | None, bytes | None, int, int, Headers]
+"""One message as the client takes it: topic, value, key, partition, milliseconds since the epoch, headers."""
 
 
 class _Batch:
@@ -118,50 +111,54 @@ class Sender:
             if not done.done():
                 done.set_result(None)
 
-    async def send(self, messages: Sequence[Prepared]) -> None:
-        """All of them acknowledged, in this order per partition.
+    async def send(self, messages: Iterable[Prepared], events: Sequence[Outgoing]) -> None:
+        """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
 
         Raises BrokerError and EncodeError where none was published, PublishUncertainError where some may have been.
         """
-        batch = _Batch(len(messages), self._loop.create_future(), self._complete)
+        batch = _Batch(len(events), self._loop.create_future(), self._complete)
         refused: OnwardError | None = None
         try:
             async with asyncio.timeout(self.timeout_s):
                 async with self._handing:  # whoever began first is first
-                    refused = await self._enqueue(messages, batch)
+                    refused = await self._enqueue(messages, events, batch)
                 if batch.count:
                     await batch.done
         except TimeoutError:
             self.abandon()
-            raise self._uncertain(batch, len(messages), f"no answer in {self.timeout_s:g} s") from None
+            raise self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s") from None
         if refused is None and batch.error is None:
             return
         if batch.published or (batch.error is not None and batch.error.code() not in _NOTHING_SENT):
             why = str(refused) if batch.error is None else self._client.teller.scrub(batch.error.str())
-            raise self._uncertain(batch, len(messages), why)
+            raise self._uncertain(batch, len(events), why)
         if refused is None:
             assert batch.error is not None
-            refused = self._refusal(batch.error, messages)
+            refused = self._refusal(batch.error, events)
         raise refused
 
-    async def _enqueue(self, messages: Sequence[Prepared], batch: _Batch) -> OnwardError | None:
+    async def _enqueue(
+        self, messages: Iterable[Prepared], events: Sequence[Outgoing], batch: _Batch
+    ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
         produce, delivered = self._producer.produce, batch.delivered
         for number, (topic, value, key, partition, millis, headers) in enumerate(messages):
             if number % YIELD_EVERY == 0 and number:
                 await asyncio.sleep(0)
             while True:
-                self._room.clear()
                 try:
                     produce(topic, value, key, partition, on_delivery=delivered, timestamp=millis, headers=headers)
                     break
                 except BufferError:
-                    await self._room.wait()
+                    if self._room.is_set():
+                        self._room.clear()  # and try again: some may have become free before
+                    else:
+                        await self._room.wait()
                 except KafkaException as error:
                     batch.count = number
                     if batch.over and not batch.done.done():
                         batch.done.set_result(None)
-                    return self._refusal(error.args[0], messages[number : number + 1])
+                    return self._refusal(error.args[0], events[number : number + 1])
         return None
 
     def abandon(self) -> None:
@@ -170,10 +167,10 @@ class Sender:
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
         self._closing = True
 
-    def _refusal(self, error: KafkaError, messages: Sequence[Prepared]) -> OnwardError:
-        names = ", ".join(sorted({repr(message.topic) for message in messages}))
+    def _refusal(self, error: KafkaError, events: Sequence[Outgoing]) -> OnwardError:
+        names = ", ".join(sorted({repr(event.topic) for event in events}))
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            largest = max(len(message.value or b"") for message in messages)
+            largest = max(len(event.value or b"") for event in events)
             return EncodeError(
                 f"Kafka does not take an event of {largest:,} bytes on topic {names}: nothing was published. Keep large"
                 " content elsewhere and publish where it is, or raise the topic's max.message.bytes."

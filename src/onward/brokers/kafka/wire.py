@@ -28,6 +28,8 @@ SOURCE_UNSAID = "kafka"
 EPOCH = 7  # where a record has the epoch of the leader who wrote it
 
 _TYPE = "ce_type"
+_ID = "ce_id"
+_ID_AT = 3  # behind type, version and the version of CloudEvents
 _SECOND = ("ce_dataversion", b"1")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -147,6 +149,26 @@ def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers
         )
     )
     return written if event.type else written[2:]
+
+
+class Headings:
+    """Headers of events that go out together: those of one kind differ in no more than their ids."""
+
+    def __init__(self, time: bytes) -> None:
+        self._time = time
+        self._kinds: dict[tuple[str, int, str], Headers] = {}
+
+    def of(self, event: Outgoing, new_id: bytes, source: str) -> Headers:
+        """As `headers`, a list of its own."""
+        if event.extra or not event.type:
+            return headers(event, new_id, source, self._time)
+        kind = (event.type, event.version, event.source or source)
+        found = self._kinds.get(kind)
+        if found is None:
+            found = self._kinds[kind] = headers(event, new_id, source, self._time)
+        written = found.copy()
+        written[_ID_AT] = (_ID, _id(event.id or new_id))
+        return written
 
 
 def number(incarnation: str, topic: str, partition: int, number: int) -> tuple[str, bytes]:

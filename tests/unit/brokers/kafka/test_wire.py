@@ -160,3 +160,19 @@ def test_a_record_holds_nothing_for_the_garbage_collector_to_follow() -> None:
     for _ in range(2):  # first what it holds, then the record itself
         gc.collect()
     assert not gc.is_tracked(record)
+
+
+def test_events_sent_together_have_the_headers_that_each_has_alone() -> None:
+    event = Outgoing("orders", "shop.paid", 1, b"{}", None)
+    events = [
+        event,
+        event,
+        event._replace(version=2),
+        event._replace(source="bank", id=b"7"),
+        event._replace(extra=b'{"traceparent":"00-1"}'),
+        event._replace(type=""),
+    ]
+    together = wire.Headings(b"now")
+    for number, each in enumerate(events):
+        new_id = bytes([number]) * 16
+        assert together.of(each, new_id, "till") == wire.headers(each, new_id, "till", b"now")
