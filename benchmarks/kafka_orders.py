@@ -48,7 +48,11 @@ class OwnOrderPlaced(Order, type="kafka.own_order_placed", topic="own_orders"):
     """As onward writes it: with the headers of CloudEvents."""
 
 
-EVENTS: dict[str, type[Order]] = {"orders": OrderPlaced, "own_orders": OwnOrderPlaced}
+class OrderSent(Order, type="kafka.order_sent", topic="sent"):
+    """What is sent where nobody has a backlog."""
+
+
+EVENTS: dict[str, type[Order]] = {"orders": OrderPlaced, "own_orders": OwnOrderPlaced, "sent": OrderSent}
 
 
 async def take(order: Any, tx: Transaction) -> None:
