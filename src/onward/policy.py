@@ -17,10 +17,13 @@ from traceback import walk_tb
 from types import FrameType
 from typing import Final
 
-from onward.errors import DeclarationError, FatalError, MessageError
+from onward.errors import DeclarationError, FatalError, MessageError, UnknownVersionError
 
 MAX_UNMARKED_ATTEMPTS: Final = 2
 """How many attempts without a mark count against an event: as many as there can be before marking begins."""
+
+AWAITS_CODE: Final = f"{UnknownVersionError.__name__}: "
+"""How the error of an attempt begins, as it is kept, whose event waits until newer code is deployed."""
 
 FINGERPRINT_ERRORS: Final = 8
 FINGERPRINT_FRAMES: Final = 3

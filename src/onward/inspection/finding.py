@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from onward.inspection.accounts import Subscribed
 from onward.inspection.status import Leaving
+from onward.policy import AWAITS_CODE
 
 OLDEST_PYTHON = (3, 11)
 UNLED_S = 30.0  # what waits in an outbox for longer without a relay that leads is an alarm
@@ -64,6 +66,21 @@ def nobody_runs(idle: Subscribed) -> Finding:
         f"Start service {idle.service}, or retire it: `onward handlers retire {idle.service}"
         f" {idle.handlers[0].name if idle.handlers else idle.name}`.",
     )
+
+
+def waiting_for_code(subscribed: Iterable[Subscribed], attempts: Iterable[tuple[int, str, int]]) -> Iterator[Finding]:
+    """For each subscription's id and error of attempts that begins with AWAITS_CODE, with how many events it is."""
+    by_id = {each.id: each for each in subscribed}
+    for subscription, error, count in attempts:
+        if subscription in by_id:
+            waits = f"{count:,} event{' waits' if count == 1 else 's wait'} for newer code"
+            yield Finding(
+                "version",
+                False,
+                f"{by_id[subscription].title}: {waits}. {error.removeprefix(AWAITS_CODE)}",
+                f"Deploy service {by_id[subscription].service} with the code that knows that version. An event that"
+                " waits for close to an hour is a dead letter then, which can be retried.",
+            )
 
 
 def outbox(leaving: Leaving) -> Finding:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError, RegistrationError
 from onward.pipeline.suspects import take_back_mark
+from onward.policy import AWAITS_CODE
 from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Place, Repeated, Settlement, Shift, Store
 
 logger = logging.getLogger("onward.subscription")
@@ -23,6 +24,7 @@ HEALTHY_S = 30.0  # a session that lasted so long was no repetition of the last 
 REVIVE_EVERY_S = 2.0
 LEAVE_S = 2.0  # what giving back may take when the process is about to end
 SETTLE_S = 25.0  # what handlers in flight may take when their partition goes to another member
+MOST_SAID = 3  # of the versions that are waited for
 WAIT_S = 0.5  # how long an idle loop sleeps before it looks after other things, its stop among them
 
 
@@ -63,7 +65,7 @@ class Runner(Protocol):
 
 
 class Subscription:
-    """The loop of one subscription in this process. `trouble` says why it stands still, "" when it does not."""
+    """The loop of one subscription in this process. `trouble` says why it, or a part, stands still; "" if none does."""
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Subscription:
         self._consumer: Consumer | None = None
         self._resumes: set[asyncio.Task[None]] = set()
         self._revive_at = 0.0
+        self._awaited: list[str] = []
 
     @property
     def lag(self) -> int:
@@ -154,7 +157,7 @@ class Subscription:
                 if more or monotonic() >= self._revive_at:
                     self._revive_at = monotonic() + REVIVE_EVERY_S
                     more = any([await self._runner.revive(claim) for claim in list(self.claims.values())])
-                self.trouble = ""
+                self.trouble = self._waits_for_code()
             healthy = True
         except (ClaimLostError, InfrastructureError, BacklogFullError):
             await self._excuse()
@@ -170,6 +173,18 @@ class Subscription:
                 self._drop()
             self._consumer = None
             await consumer.close()
+
+    def _waits_for_code(self) -> str:
+        """Which versions only newer code can read, "" for none. Each is told in the log once, however often tried."""
+        attempts = (attempt for claim in self.claims.values() for attempt in claim.attempts.values())
+        awaited = sorted(
+            {each.error.removeprefix(AWAITS_CODE) for each in attempts if each.error.startswith(AWAITS_CODE)}
+        )
+        for error in awaited:
+            if error not in self._awaited:
+                logger.error("subscription %s on %s waits for newer code: %s", self.group, self.topic, error)
+        self._awaited = awaited
+        return f"{self.group} on {self.topic} waits for newer code: {' '.join(awaited[:MOST_SAID])}" if awaited else ""
 
     async def _deliver(self, consumer: Consumer, delivery: Delivery) -> None:
         claim = self.claims[delivery.partition]

@@ -13,8 +13,9 @@ import apsw
 from onward.errors import OnwardError
 from onward.inspection.accounts import Subscribed
 from onward.inspection.ends import ask_if_answered, with_ends
-from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python
+from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python, waiting_for_code
 from onward.inspection.view import LogsView
+from onward.policy import AWAITS_CODE
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.connection import OLDEST_SQLITE
 from onward.sqlite.inspection import Inspection, count_of, run_folder_of
@@ -22,6 +23,11 @@ from onward.sqlite.leaving import outboxes
 from onward.sqlite.members import Member, Members
 
 LEAST_FREE_BYTES = 1 << 28
+
+_AWAITS_CODE = (
+    "SELECT subscription, error, count(DISTINCT partition || ' ' || offset) FROM onward_attempt WHERE error LIKE ?"
+    " GROUP BY subscription, error ORDER BY subscription, error"
+)
 
 
 def examine(path: Path, logs: LogsView | None = None) -> list[Finding]:
@@ -38,6 +44,7 @@ def examine(path: Path, logs: LogsView | None = None) -> list[Finding]:
         found += _file(path, inspection)
         subscribed = subscriptions(inspection)
         found += _processes(path, subscribed, logs)
+        found += waiting_for_code(subscribed, inspection.rows(_AWAITS_CODE, f"{AWAITS_CODE}%"))
         found += map(outbox, outboxes(inspection))
         if logs is not None:
             found += logs.examine(sorted({each.topic for each in subscribed if each.elsewhere}))

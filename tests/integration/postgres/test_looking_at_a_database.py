@@ -145,6 +145,16 @@ def test_doctor_names_dead_letters_and_a_time_out_that_outlasts_a_partitions_own
     assert set(wrong(result)) == {"dead letters", "idle in transaction"}
 
 
+def test_doctor_names_versions_that_wait_for_newer_code(handled: str, onward: Onward) -> None:
+    change(
+        handled,
+        "INSERT INTO onward.attempt SELECT id, partition, 7, '', 3, 'UnknownVersionError: version 9', 'f', now(), now()"
+        " FROM onward.subscription, generate_series(0, 1) AS partition",
+    )
+    found = wrong(onward("doctor", "--json"))
+    assert found["version"] == ("payment/transactional on looking.orders: 2 events wait for newer code. version 9")
+
+
 def test_doctor_names_a_database_that_is_not_durable(handled: str) -> None:
     database = handled.rpartition("/")[2]
     with psycopg.connect(handled, autocommit=True) as connection:

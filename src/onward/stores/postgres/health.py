@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from onward.errors import OnwardError
 from onward.inspection.accounts import Subscribed
 from onward.inspection.ends import ask_if_answered, with_ends
-from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python
+from onward.inspection.finding import Finding, dead_letters, extras, nobody_runs, outbox, python, waiting_for_code
 from onward.inspection.view import LogsView
+from onward.policy import AWAITS_CODE
 from onward.stores.postgres.accounts import subscriptions
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
@@ -25,6 +26,10 @@ _SERVER = (
     " pg_is_in_recovery(), current_setting('fsync'), current_setting('synchronous_commit'), pg_backend_pid()"
 )
 _DEAD = "SELECT count(*) FROM onward.dead_letter WHERE state = 'dead'"
+_AWAITS_CODE = (
+    'SELECT subscription, error, count(DISTINCT (partition, "offset")) FROM onward.attempt WHERE error LIKE $1'
+    " GROUP BY subscription, error ORDER BY subscription, error"
+)
 
 
 async def examine(address: Address, logs: LogsView | None) -> list[Finding]:
@@ -94,7 +99,9 @@ async def _store(inspection: Inspection, logs: LogsView | None) -> list[Finding]
             return found
         subscribed = await subscriptions(snapshot)
         ((dead,),) = await snapshot.rows(_DEAD)
+        awaiting = await snapshot.rows(_AWAITS_CODE, f"{AWAITS_CODE}%")
     found.append(dead_letters(dead))
+    found += waiting_for_code(subscribed, awaiting)
     found += map(outbox, await outboxes(inspection))
     ends = await asyncio.to_thread(ask_if_answered, logs, subscribed)
     found += _idle(with_ends(subscribed, ends))
