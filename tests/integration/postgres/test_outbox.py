@@ -63,6 +63,28 @@ def test_reading_begins_behind_what_has_passed_but_never_behind_who_may_still_co
     on_bench(postgres_url, scene)
 
 
+def test_where_ids_begin_anew_reading_does_too(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a server that took over by logical replication, which copies no sequences."""
+    monkeypatch.setattr(outbox, "MOVE_ROWS", 1)
+
+    async def scene(bench: Bench) -> None:
+        for again in (False, True):
+            term = await bench.led()
+            for number in range(4):
+                await bench.publish(b"%d" % number)
+                await bench.pass_on(term)
+            bench.rows("ALTER TABLE onward.outbox ALTER COLUMN id RESTART")
+            await bench.publish(b"new")
+            assert await bench.outbox.read(10) == []
+            if again:
+                term = await bench.led()
+            else:
+                await bench.outbox.lease(60, term)
+            assert await bench.pass_on(term) == [b"new"]
+
+    on_bench(postgres_url, scene)
+
+
 def test_while_a_transaction_is_prepared_reading_begins_no_further_on(postgres_url: str) -> None:
     """A prepared writer has another name than before; the server of these tests allows none, so it is told of one."""
 

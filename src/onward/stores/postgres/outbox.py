@@ -65,15 +65,17 @@ class PostgresOutbox:
         doing = "Taking the lease of the outbox"
         token = urandom(16) if term is None else term.token
         args = (self._service, token, float(for_s), self._time())
+        anew = Command(sql.BEGIN_ANEW, [(self._service,)])
         async with self._connections.transaction() as session:
             if term is not None:
-                await session.send([Command(sql.PROLONG, [args], term_over(self._service))], doing)
+                await session.send([Command(sql.PROLONG, [args], term_over(self._service)), anew], doing)
                 return term if for_s > 0 else None
             found = await session.run(sql.TAKE, args, doing)
             if not found.rows:
                 found = await session.run(sql.TAKE_FIRST, args, doing)
-        if not found.rows:
-            return None
+            if not found.rows:
+                return None
+            await session.send([anew], doing)
         epoch, self._revision = found.one()
         return Term(epoch, token, *uuid7_bytes(1))
 

@@ -58,6 +58,12 @@ PROLONG = (
     " until = coalesce($4::timestamptz, clock_timestamp()) + make_interval(secs => $3)"
     " WHERE service = $1 AND token = $2"
 )
+# Logical replication copies rows and no sequences: what took over from another server may give ids out from 1 again.
+BEGIN_ANEW = (
+    "UPDATE onward.relay SET waiting_after = 0, ceiling = 0, writers = '{}' WHERE service = $1"
+    " AND greatest(waiting_after, ceiling) > CASE WHEN has_sequence_privilege('onward.outbox_id_seq', 'SELECT, USAGE')"
+    " THEN coalesce(pg_sequence_last_value('onward.outbox_id_seq'), 0) END"
+)
 # The revision is lower than the leader knows it where the server has become another, to which not all had been copied.
 COMPARE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 AND revision >= $3 FOR SHARE"
 COMPARE_AND_RAISE = (

@@ -111,6 +111,7 @@ CREATE TABLE onward.invariant (
 -- Events on their way out. What one transaction published is one row, or few, inserted last in it. A relay gives a row
 -- its places once, before any of its events leaves; a later term of a relay sends again by (epoch, turn).
 CREATE TABLE onward.outbox (
+    -- No CACHE: a session would give out late the ids that it keeps, when reading begins behind them already.
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     service text NOT NULL,
     due_at timestamptz,                     -- not to leave before; NULL = at once
