@@ -95,6 +95,25 @@ def test_a_numbering_that_nobody_knows_to_hold_ends_the_term_and_no_event_is_los
     on_bench(postgres_url, scene)
 
 
+def test_a_server_that_is_killed_and_comes_back_costs_no_event(postgres_url: str, postgres: Postgres) -> None:
+    async def scene(bench: Bench) -> None:
+        received = Received()
+        relay = Relay(bench.outbox, received, "shop")
+        await bench.publish(b"1")
+        relay.start()
+        await received.until(b"1")
+        await bench.publish(b"2")
+        postgres.kill()
+        postgres.start()
+        bench.rows("UPDATE onward.relay SET until = now()")  # as if the lease had ended that could not be given up
+        await bench.publish(b"3")
+        await received.until(b"3")
+        await relay.stop()
+        assert received.handled == [b"1", b"2", b"3"]
+
+    on_bench(postgres_url, scene)
+
+
 class Copies:
     """Of a database, as a backup or a replica that lags has them."""
 
