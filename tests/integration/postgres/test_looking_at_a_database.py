@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onward.cli import main
+from scripts.servers.postgres import Postgres
 from tests.integration.postgres.looking import Onward, change, command_line, payment, rows
+from tests.integration.postgres.pooler import pooler
 from tests.integration.postgres.stage import Stage, on_stage
 
 
@@ -137,6 +139,15 @@ def test_doctor_finds_nothing_wrong_where_there_is_nothing_yet(postgres_url: str
     assert "ok  idle in transaction: the server ends a transaction that waits for 15 s (idle_s)" in result.stdout
     assert "ok  pooler: none is in between" in result.stdout
     assert rows(postgres_url, "SELECT 1 FROM pg_namespace WHERE nspname = 'onward'") == []
+
+
+def test_doctor_tells_that_a_pooler_is_in_between(handled: str, postgres: Postgres) -> None:
+    async def look() -> Result:
+        async with pooler(postgres.port) as port:
+            url = f"{handled.replace(f':{postgres.port}/', f':{port}/')}?sslmode=disable"
+            return await asyncio.to_thread(command_line(url), "doctor")
+
+    assert "ok  pooler: one is in between, which is fine in transaction mode" in asyncio.run(look()).stdout
 
 
 def test_doctor_names_dead_letters_and_a_time_out_that_outlasts_a_partitions_owner(handled: str) -> None:
