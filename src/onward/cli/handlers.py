@@ -1,23 +1,18 @@
-"""`onward handlers`: what the file has on record of each service's handlers, and how it is changed."""
+"""`onward handlers`: what the store has on record of each service's handlers, and how it is changed."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from onward.cli.options import database_option, json_option
+from onward.cli.options import json_option
 from onward.cli.output import json_out, table
-from onward.errors import RegistrationError
-from onward.sqlite import registrations
-from onward.sqlite.accounts import subscriptions
-from onward.sqlite.changing import changing
-from onward.sqlite.inspection import inspecting
+from onward.cli.stores import record_options
+from onward.inspection.record import RecordView
 
 
 @click.group()
 def handlers() -> None:
-    """List, rename or retire the handlers that a file has on record.
+    """List, rename or retire the handlers that a store has on record.
 
     A handler's name is its identity: what is done is counted under it. Changing it in the code alone would run
     or skip events, so the service refuses to start until the record is changed too.
@@ -27,17 +22,16 @@ def handlers() -> None:
 
 
 @handlers.command(name="list")
-@database_option
+@record_options
 @json_option
-def list_(database: Path, as_json: bool) -> None:
+def list_(record: RecordView, as_json: bool) -> None:
     """List the handlers on record.
 
-    Exit codes: 0 listed, 1 the file can't be read.
+    Exit codes: 0 listed, 1 the store can't be read.
 
     Example: onward handlers list --json
     """
-    with inspecting(database) as inspection:
-        found = [(each, handler) for each in subscriptions(inspection) for handler in each.handlers]
+    found = [(each, handler) for each in record.subscriptions() for handler in each.handlers]
     if as_json:
         json_out(
             [
@@ -69,17 +63,15 @@ def list_(database: Path, as_json: bool) -> None:
 @click.argument("service")
 @click.argument("old")
 @click.argument("new")
-@database_option
-def rename(service: str, old: str, new: str, database: Path) -> None:
+@record_options
+def rename(service: str, old: str, new: str, record: RecordView) -> None:
     """Give a handler's record a new name, before the code that has the new name starts. Stop the service first.
 
     Exit codes: 0 renamed, 1 it can't be, and nothing was changed.
 
     Example: onward handlers rename payment take_payment charge
     """
-    _refuse_running(database, service)
-    with changing(database) as change:
-        topics = registrations.rename(change.connection, service, old, new)
+    topics = record.rename(service, old, new)
     click.echo(f"Handler {old} of {service} is now {new}, on {', '.join(topics)}.")
 
 
@@ -87,25 +79,13 @@ def rename(service: str, old: str, new: str, database: Path) -> None:
 @click.argument("service")
 @click.argument("name")
 @click.option("--topic", help="Only on this topic; with it, NAME may be a whole subscription such as `transactional`.")
-@database_option
-def retire(service: str, name: str, topic: str | None, database: Path) -> None:
+@record_options
+def retire(service: str, name: str, topic: str | None, record: RecordView) -> None:
     """Take a handler off the record: its events are owed to nobody any more. Stop the service first.
 
     Exit codes: 0 retired, 1 it can't be, and nothing was changed.
 
     Example: onward handlers retire payment old_handler
     """
-    _refuse_running(database, service)
-    with changing(database) as change:
-        topics = registrations.retire(change.connection, service, name, topic)
+    topics = record.retire(service, name, topic)
     click.echo(f"{name} of {service} is retired on {', '.join(topics)}. What it has done stays done.")
-
-
-def _refuse_running(database: Path, service: str) -> None:
-    with inspecting(database) as inspection:
-        running = [str(member.pid) for member in inspection.members() if member.service == service]
-    if running:
-        raise RegistrationError(
-            f"Service {service!r} is running (pid {', '.join(running)}) and would go on counting under the old names."
-            " Nothing was changed; stop it, and try again."
-        )

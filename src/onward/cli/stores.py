@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from onward.errors import MissingExtraError, SettingError
+from onward.inspection.record import RecordView
 from onward.inspection.schema import SchemaView
 from onward.inspection.view import LogsView, StoreView
 from onward.settings import DEFAULT_URL, KAFKA, POSTGRES, shown, sqlite_path
+from onward.sqlite.record import FileRecord
 from onward.sqlite.view import FileView
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,6 +41,17 @@ def schema_options(command: Command) -> Command:
     @wraps(command)
     def viewing(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
         return command(*args, schema=schema_of(chosen(store, database)), **options)
+
+    return viewing  # type: ignore[return-value]  # it takes two options where the command takes their view
+
+
+def record_options(command: Command) -> Command:
+    """`--store` and `--database`; the command gets a RecordView as `record`."""
+
+    @_store_options
+    @wraps(command)
+    def viewing(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
+        return command(*args, record=record_of(chosen(store, database)), **options)
 
     return viewing  # type: ignore[return-value]  # it takes two options where the command takes their view
 
@@ -68,6 +81,14 @@ def view_of(store: str, broker: str | None = None) -> StoreView:
         found: StoreView = _adapter("onward.stores.postgres.view").DatabaseView(store, logs)
         return found
     return FileView(sqlite_path(store, "store"), logs)
+
+
+def record_of(store: str) -> RecordView:
+    """Raises SettingError and MissingExtraError."""
+    if store.startswith(POSTGRES):
+        found: RecordView = _adapter("onward.stores.postgres.record").DatabaseRecord(store)
+        return found
+    return FileRecord(sqlite_path(store, "store"))
 
 
 def schema_of(store: str) -> SchemaView:

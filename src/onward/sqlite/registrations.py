@@ -7,9 +7,7 @@ from typing import Any
 
 import apsw
 
-from onward.errors import RegistrationError
-
-SHARED = "transactional"  # the subscription that a service's transactional handlers share
+from onward.inspection.record import LONGEST_NAME, SHARED, not_on_record, not_on_topic, unusable_name
 
 _FIND = (
     "SELECT s.id, s.name, t.name FROM onward_subscription s JOIN onward_topic t ON t.id = s.topic"
@@ -35,11 +33,8 @@ def rename(connection: apsw.Connection, service: str, old: str, new: str) -> lis
     Called inside a transaction, while no process of the service runs. Raises RegistrationError.
     """
     found = _find(connection, service, old)
-    if not new or new == SHARED or len(new) > 200 or _rows(connection, _FIND, service, new):
-        raise RegistrationError(
-            f"{old!r} of service {service!r} can't be renamed to {new!r}: that name is taken, empty, too long"
-            f" or reserved ({SHARED}). Nothing was changed; choose another one of at most 200 characters."
-        )
+    if not new or new == SHARED or len(new) > LONGEST_NAME or _rows(connection, _FIND, service, new):
+        raise unusable_name(service, old, new)
     for subscription, name, _ in found:
         for sql in _RENAMES:
             connection.execute(sql, (old, new, subscription))
@@ -61,9 +56,7 @@ def retire(connection: apsw.Connection, service: str, name: str, topic: str | No
         return [topic]
     found = [each for each in _find(connection, service, name) if topic in (None, each[2])]
     if not found:
-        raise RegistrationError(
-            f"Handler {name!r} of service {service!r} is not on topic {topic!r}. Nothing was changed."
-        )
+        raise not_on_topic(service, name, topic)
     for subscription, _, _ in found:
         connection.execute("DELETE FROM onward_handler WHERE subscription = ? AND name = ?", (subscription, name))
         _forget(connection, subscription, name)
@@ -97,11 +90,7 @@ def _forget(connection: apsw.Connection, subscription: int, handler: str) -> Non
 def _find(connection: apsw.Connection, service: str, name: str) -> Found:
     found = _rows(connection, _FIND, service, name)
     if not found:
-        hint = f" `{SHARED}` is a subscription: name its topic too, with --topic." if name == SHARED else ""
-        raise RegistrationError(
-            f"Service {service!r} has no handler {name!r} on record. Nothing was changed; `onward handlers list` shows"
-            f" what there is.{hint}"
-        )
+        raise not_on_record(service, name)
     return found
 
 
