@@ -31,18 +31,27 @@ class Retention:
             )
 
 
+UNSAID = Retention()
+"""Of a topic that is declared without one: by identity, since one may well declare what is the default."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A named log of events, cut into partitions; order holds within one partition.
 
     Where a name is enough, an event's `topic="orders"` declares it with the defaults. The number of
-    partitions is fixed when the topic is created.
+    partitions is fixed when the topic is created; a retention that is declared holds from the next start on.
     """
 
     name: str
     partitions: int = DEFAULT_PARTITIONS
-    retention: Retention = Retention()
+    retention: Retention = UNSAID
     declared: bool = field(default=True, init=False, compare=False, repr=False)  # False for one made `by_name`
+
+    @property
+    def says_retention(self) -> bool:
+        """Whether it is to be kept so even where it is there already, and is kept otherwise."""
+        return self.retention is not UNSAID
 
     @classmethod
     def by_name(cls, name: str) -> Topic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from operator import itemgetter
@@ -71,6 +72,8 @@ class MemoryLog:
         if topic.name not in self.declared:
             self.declared[topic.name] = topic
             self.lanes[topic.name] = [[] for _ in range(topic.partitions)]
+        elif topic.says_retention:
+            self.declared[topic.name] = replace(self.declared[topic.name], retention=topic.retention)
         return self.declared[topic.name]
 
 
@@ -102,7 +105,7 @@ class MemoryBroker:
     async def open(self, topics: Iterable[Topic]) -> None:
         for topic in topics:
             known = self.log.create(topic)
-            if known.partitions != topic.partitions:
+            if topic.declared and known.partitions != topic.partitions:
                 raise RegistrationError(
                     f"Topic {topic.name!r} has {known.partitions} partitions and the code declares {topic.partitions}:"
                     f" their number is fixed when a topic is created. Declare partitions={known.partitions}.",

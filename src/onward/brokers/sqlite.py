@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from time import monotonic
@@ -22,6 +23,8 @@ from onward.sqlite.since import since
 from onward.sqlite.times import from_micros, to_micros
 from onward.telemetry.failpoints import reach
 from onward.topics import Topic
+
+logger = logging.getLogger("onward.broker")
 
 POLL_S = 1.0  # the net under wake-ups, and how often other members' lives are looked at
 
@@ -92,11 +95,14 @@ class SqliteBroker:
         file.appended.append(self.wake)
 
     async def open(self, topics: Iterable[Topic]) -> None:
+        changed: list[Topic] = []
         try:
             async with self._file.database.transaction():
                 for topic in topics:
                     stored = self._file.names.create_topic(topic).topic
-                    if stored.partitions != topic.partitions:
+                    if topic.says_retention and self._file.names.keep(topic):
+                        changed.append(topic)
+                    if topic.declared and stored.partitions != topic.partitions:
                         raise RegistrationError(
                             f"Topic {topic.name!r} has {stored.partitions} partitions and the code declares"
                             f" {topic.partitions}: their number is fixed when a topic is created, since order per key"
@@ -108,6 +114,8 @@ class SqliteBroker:
             if isinstance(error, apsw.Error):
                 raise translate(error, "Creating topics") from error
             raise
+        for topic in changed:
+            logger.warning("topic %s is kept otherwise from now on, as declared here: %s", topic.name, topic.retention)
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
         if self._file.database.is_mine:

@@ -171,10 +171,13 @@ class FileLog:
     def _refuse_when_full(self, stored: StoredTopic, held: int, adds: int) -> None:
         limit = stored.topic.retention.backlog_bytes
         if held + adds > limit:
+            limit = self.names.anew(stored).topic.retention.backlog_bytes
+        if held + adds > limit:
             raise BacklogFullError(
                 f"Topic {stored.topic.name!r} holds {held:,} bytes of events and may hold {limit:,}, so"
                 f" {adds:,} bytes more were refused; nothing was published. Start the services that read it, retire"
-                " a subscription that nobody runs any more, or raise Retention.backlog_bytes.",
+                " a subscription that nobody runs any more, or declare a larger Retention.backlog_bytes and start the"
+                " service that does.",
                 topic=stored.topic.name,
                 held_bytes=held,
                 limit_bytes=limit,

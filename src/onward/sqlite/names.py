@@ -86,6 +86,22 @@ class Names:
         assert created is not None
         return created
 
+    def anew(self, stored: StoredTopic) -> StoredTopic:
+        """The topic as it is now: another process may have changed how it is kept."""
+        self._topics.pop(stored.topic.name, None)
+        return self.topic(stored.topic.name) or stored
+
+    def keep(self, topic: Topic) -> bool:
+        """Keep a topic that is there by this retention, in the open transaction; whether that is another one."""
+        kept = topic.retention
+        self._connection.execute(
+            "UPDATE onward_topic SET keep_age_s = ?2, keep_bytes = ?3, backlog_bytes = ?4"
+            " WHERE name = ?1 AND (keep_age_s, keep_bytes, backlog_bytes) IS NOT (?2, ?3, ?4)",
+            (topic.name, kept.age_s, kept.bytes, kept.backlog_bytes),
+        )
+        self._topics.pop(topic.name, None)
+        return self._connection.changes() > 0
+
     def kind(self, event_type: str, version: int) -> int:
         """The number of a wire type, created in the open transaction if need be. "" is 0."""
         if not event_type:

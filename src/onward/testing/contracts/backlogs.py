@@ -26,6 +26,18 @@ class BacklogContract:
         assert await broker.log.bounds(SMALL.name) == [(0, 0)]
 
     @on_broker
+    async def test_a_declared_retention_holds_for_a_topic_that_is_there(self, broker: Broker) -> None:
+        await broker.open([SMALL])
+        await broker.open([Topic(SMALL.name, partitions=1), Topic.by_name(SMALL.name)])
+        with pytest.raises(BacklogFullError):
+            await broker.publish([event(b"x" * 101, topic=SMALL)], "shop")
+        await broker.open([Topic(SMALL.name, partitions=1, retention=Retention())])
+        await broker.publish([event(b"x" * 101, topic=SMALL)], "shop")
+        await broker.open([SMALL])
+        with pytest.raises(BacklogFullError):
+            await broker.publish([event(topic=SMALL)], "shop")
+
+    @on_broker
     async def test_a_refused_publish_takes_no_neighbour_with_it(self, broker: Broker) -> None:
         await broker.open([SMALL])
         refused, accepted = await asyncio.gather(

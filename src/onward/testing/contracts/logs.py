@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from time import time_ns
 
+import pytest
+
+from onward.errors import RegistrationError
 from onward.ports import Broker, Outgoing, WireType
 from onward.testing.contracts.scenes import ONE, ORDERS, event, on_broker
+from onward.topics import Topic
 
 
 class LogContract:
@@ -22,6 +26,13 @@ class LogContract:
         assert await broker.log.bounds("nowhere") == []
         assert await broker.log.read("nowhere", 0, 0, 10) == []
         assert await broker.log.since("nowhere", datetime.now(UTC)) == []
+
+    @on_broker
+    async def test_a_topic_that_is_named_alone_is_right_as_it_is(self, broker: Broker) -> None:
+        await broker.open([Topic.by_name(ORDERS.name)])
+        assert len(await broker.log.bounds(ORDERS.name)) == ORDERS.partitions
+        with pytest.raises(RegistrationError, match=r"has 4 partitions .*the code declares 8"):
+            await broker.open([Topic(ORDERS.name)])
 
     @on_broker
     async def test_read_begins_at_the_offset_and_ends_at_the_limit(self, broker: Broker) -> None:
