@@ -22,7 +22,7 @@ ENDING_S = 5.0
 DEFAULT_TIMEOUT_MS = 30_000
 
 _WEAK = {
-    "linger.ms": 1,
+    "linger.ms": 0,
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 131_072,
     "message.max.bytes": MESSAGE_BYTES,
