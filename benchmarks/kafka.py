@@ -19,7 +19,7 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "peers")
+MODULES = ("consume", "send", "latency", "peers")
 ON_POSTGRES: frozenset[str] = frozenset()
 
 

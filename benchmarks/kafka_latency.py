@@ -1,0 +1,163 @@
+"""From `app.send` to the handler in another process, one event at a time: against a raw producer and consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter_ns, sleep
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.harness import Benchmark
+from benchmarks.kafka_orders import ANSWER_S, EVENTS, OrderSent, fields, make_topic, servers, service
+from benchmarks.latency import READY
+from benchmarks.orders import environment, expect
+
+WARM_UP = 50
+LOAD_PER_S = 500
+TICK_S = 0.01
+LOAD = "load"  # the customer of orders that nobody waits for
+
+decode = msgspec.json.Decoder(OrderSent).decode
+encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float]:
+    make_topic("sent")
+    answers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    answers.bind(str(folder / "answers"))
+    answers.settimeout(ANSWER_S)
+    command = [sys.executable, "-m", "benchmarks.kafka_latency"]
+    started = [subprocess.Popen([*command, side, str(folder)], env=environment())]
+    try:
+        assert answers.recv(64) == READY
+        if load:
+            started.append(subprocess.Popen([*command, LOAD, str(folder)], env=environment()))
+        took_ms = asyncio.run(_send(side, count + WARM_UP, folder, answers))[WARM_UP:]
+    finally:
+        for each in started:
+            each.terminate()
+            each.wait(ANSWER_S)
+    expect("orders handled", len(took_ms), count)
+    cuts = statistics.quantiles(took_ms, n=100)
+    return {"p50": cuts[49], "p99": cuts[98]}
+
+
+async def _send(side: str, count: int, folder: Path, answers: socket.socket) -> list[float]:
+    took_ms: list[float] = []
+    app = service(folder, "sent")
+    send = _raw_sender() if side == "raw" else app.send
+    for number in range(count):
+        event = OrderSent(**fields(number))
+        began = perf_counter_ns()
+        await send(event)
+        order_id, handled = answers.recv(64).split()  # the clock is the machine's: both processes read the same
+        assert order_id.decode() == event.order_id
+        took_ms.append((int(handled) - began) / 1e6)
+    await app.close()
+    return took_ms
+
+
+def _raw_sender() -> Callable[[object], Awaitable[None]]:
+    producer = _producer()
+
+    async def send(event: object) -> None:
+        assert isinstance(event, OrderSent)
+        producer.produce("sent", encode(event), event.order_id.encode())
+        assert producer.flush(ANSWER_S) == 0
+
+    return send
+
+
+def _producer() -> Producer:
+    """One that waits for no more messages before it sends."""
+    options = {"enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 0}
+    return Producer({"bootstrap.servers": servers(), **options})
+
+
+def _consume_raw(folder: Path) -> None:
+    answer = _answering(folder)
+    options = {"group.id": folder.name, "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+    consumer = Consumer({"bootstrap.servers": servers(), **options})
+
+    def assigned(_consumer: Consumer, _places: list[TopicPartition]) -> None:
+        answer.send(READY)
+
+    consumer.subscribe(["sent"], on_assign=assigned)
+    while True:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
+            _answer(decode(message.value() or b""), answer)
+
+
+async def _consume_by_onward(folder: Path) -> None:
+    answer = _answering(folder)
+    app = service(folder, "sent")
+
+    async def handle(order: OrderSent) -> None:
+        _answer(order, answer)
+
+    app.on(EVENTS["sent"])(handle)
+    async with app.lifespan() as running:
+        assert running is not None
+        while not all(running.snapshot()["partitions"].values()):  # noqa: ASYNC110 - seen from outside
+            await asyncio.sleep(0.01)
+        answer.send(READY)
+        await asyncio.Event().wait()
+
+
+def _answer(order: OrderSent, answer: socket.socket) -> None:
+    if order.customer_id != LOAD:
+        answer.send(b"%s %d" % (order.order_id.encode(), perf_counter_ns()))
+
+
+def _answering(folder: Path) -> socket.socket:
+    answer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    answer.connect(str(folder / "answers"))
+    return answer
+
+
+def _load() -> None:
+    """LOAD_PER_S orders, in bursts of one tick."""
+    producer = _producer()
+    number, began = 0, monotonic()
+    while True:
+        while number < (monotonic() - began) * LOAD_PER_S:
+            order = OrderSent(**{**fields(number), "customer_id": LOAD})
+            producer.produce("sent", encode(order), order.order_id.encode())
+            number += 1
+        producer.poll(0)
+        sleep(TICK_S)
+
+
+BENCHMARKS = [
+    Benchmark(
+        f"send to handled on Kafka, two processes{', beside 500 others a second' if load else ''}",
+        {
+            "raw producer and consumer": partial(_measure, "raw", load),
+            "onward": partial(_measure, "onward", load),
+        },
+        {"p50": "ms", "p99": "ms"},
+        1000,
+        20,
+        against="raw producer and consumer",
+    )
+    for load in (False, True)
+]
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        if sys.argv[1] == "raw":
+            _consume_raw(Path(sys.argv[2]))
+        elif sys.argv[1] == LOAD:
+            _load()
+        else:
+            asyncio.run(_consume_by_onward(Path(sys.argv[2])))
