@@ -14,14 +14,16 @@ from onward.pipeline.handlers import Handler, Options, Start, check_filled, read
 from onward.policy import Retry
 from onward.ports import Result, Transaction
 from onward.runtime.resources import Resource, check_resources, given_by
-from onward.settings import Settings, resolve, shown
+from onward.settings import Settings, resolve
 from onward.topics import Topic
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from onward.pipeline.invocation import Middleware
-    from onward.runtime import Engine, Lock, Outbox, Service, ServicePlan
+    from onward.runtime import Engine, Home, Lock, Outbox, Service, ServicePlan
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 RESERVED_NAMES = ("transactional",)
@@ -148,7 +150,7 @@ class App:
         Raises EncodeError, DelayError, BacklogFullError and InfrastructureError, after which nothing was published.
         """
         if within is not None:
-            self.outbox(within).add(*events, at=at, delay=delay)
+            await self.outbox(within).publish(*events, at=at, delay=delay)
             return
         outgoing = encode_all(events)
         if outgoing:
@@ -175,7 +177,7 @@ class App:
 
         Raises TransactionError for what is no transaction of this service.
         """
-        return runtime.Outbox(session, service=self.name, path=self._place)
+        return runtime.Outbox(session, self._home)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -184,6 +186,17 @@ class App:
         async with engine.store.unit() as unit:
             yield unit.tx
             await unit.commit(None, None)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session of SQLAlchemy on a transaction of the service's store, which commits at the block's end.
+
+        `await app.publish(event, within=session)` publishes by that commit. Raises what a flush raises, StoreError,
+        and MissingExtraError.
+        """
+        sessions = runtime.sessions()
+        async with self.transaction() as tx, sessions.async_session_on(tx) as session:
+            yield session
 
     async def read(self, sql: str, /, **params: object) -> Result:
         """Run one SELECT on what is committed in the service's store; it waits for no writer and delays none.
@@ -224,12 +237,15 @@ class App:
             await engine.close()
 
     @property
-    def _place(self) -> str:
-        """What transactions on our store say of where they are."""
+    def _home(self) -> Home:
         if self._engine is not None and self._engine.file is not None:
-            return self._engine.file.database.path
+            return runtime.Home(self.name, self._engine.file.database.path, False, self._identity)
         settings = self.settings
-        return shown(settings.store) if settings.database is None else str(settings.database.resolve())
+        return runtime.Home(self.name, runtime.place_of(settings), settings.database is None, self._identity)
+
+    def _identity(self) -> str:
+        """Of the store, asked of it where it is not open here."""
+        return self._engine.store.identity if self._engine is not None else runtime.identity_of(self.settings)
 
     async def _opened(self) -> Engine:
         if self._engine is None:

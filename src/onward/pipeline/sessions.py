@@ -51,6 +51,6 @@ def sessions() -> Any:
         if error.name not in ("greenlet", "sqlalchemy"):
             raise
         raise MissingExtraError(
-            f"A handler asks for a SQLAlchemy session, and {error.name} is not installed. It comes with the extra"
+            f"A session of SQLAlchemy is asked for, and {error.name} is not installed. It comes with the extra"
             " `sqlalchemy`: pip install 'onward[sqlalchemy]'."
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any
 
 from onward.brokers.sqlite import SqliteBroker
@@ -76,3 +77,22 @@ def _adapter(module: str, library: str, extra: str, what: str) -> Any:
         raise MissingExtraError(
             f"{what} needs the extra `{extra}`: pip install 'onward[{extra}]'. Nothing was opened."
         ) from error
+
+
+def place_of(settings: Settings) -> str:
+    """Where transactions on this store say that they are. Raises SettingError and MissingExtraError."""
+    return _address(settings.store) if settings.database is None else str(settings.database.resolve())
+
+
+@lru_cache(64)
+def _address(url: str) -> str:
+    """As it is shown: read once, since each event that is published in a transaction is compared with it."""
+    address = _adapter("onward.stores.postgres.address", "psycopg", "postgres", "A store on PostgreSQL").Address
+    return str(address.read(url))
+
+
+def identity_of(settings: Settings) -> str:
+    """Which store it is, on PostgreSQL. It is asked once, over a connection of its own. Raises StoreError."""
+    guests = _adapter("onward.stores.postgres.guests", "psycopg", "postgres", "A store on PostgreSQL")
+    identity: str = guests.identity_of(settings.store)
+    return identity

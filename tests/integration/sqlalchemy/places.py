@@ -113,7 +113,7 @@ class PostgresPlace:
         self._url = url
 
     def app(self) -> App:
-        return App("shop", schema=tables("postgresql"))
+        return App("shop", broker="kafka://127.0.0.1:9", store=self._url, schema=tables("postgresql"))
 
     async def handle(self, app: App, *events: Event) -> None:
         stage = Stage(self._url)

@@ -187,7 +187,7 @@ def test_the_sessions_transaction_is_not_the_handlers_to_end(place: Place) -> No
     assert place.rows(TOTALS) == [("k", 1)]
     assert len(said) == 13
     for what in ENDING:
-        assert f"can't {what}: its transaction commits together with the event" in said[what]
+        assert f"can't {what}: its transaction commits when the handler returns" in said[what]
         assert "session.begin_nested()" in said[what]
 
 

@@ -115,7 +115,7 @@ class DrivenCursor:
 def refused(what: str) -> TransactionError:
     """`what` is a verb, such as "commit"."""
     return TransactionError(
-        f"A session that onward gave can't {what}: its transaction commits together with the event, when the handler"
-        " returns, or not at all. Leave that away; `flush` sends what is pending, raising an error undoes all of the"
-        " event, and `session.begin_nested()` undoes a part."
+        f"A session that onward gave can't {what}: its transaction commits when the handler returns, together with the"
+        " event, or at the end of `app.session()`. Leave that away; `flush` sends what is pending, raising an error"
+        " undoes everything, and `session.begin_nested()` a part."
     )

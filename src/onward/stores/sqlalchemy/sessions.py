@@ -44,6 +44,8 @@ class HandlerConnection(Connection):
 class HandlerSession(Session):
     """What a plain handler gets as its `Session`, and what is inside of an async one."""
 
+    onward_statements: Any = None  # through which events are published in it
+
     def begin(self, nested: bool = False) -> SessionTransaction:
         if not nested:
             raise refused("begin")
@@ -72,6 +74,8 @@ class HandlerAsyncSession(AsyncSession):
     """What an async handler gets as its `AsyncSession`."""
 
     sync_session_class = HandlerSession
+    sync_session: HandlerSession
+    onward_statements: Any = None
 
 
 @contextmanager
@@ -81,6 +85,7 @@ def session_on(tx: Any) -> Iterator[Session]:
     wire = SqliteWire(statements, None) if statements.dialect == "sqlite" else PostgresWire(statements, tx.wait)
     connection, driven = _connected(wire, is_async=False)
     session = HandlerSession(connection, join_transaction_mode="control_fully")
+    session.onward_statements = statements
     with _ending(session, connection, driven):
         _initialize(connection)
         yield session
@@ -98,6 +103,7 @@ async def async_session_on(tx: Any) -> AsyncIterator[AsyncSession]:
     connection, driven = _connected(wire, is_async=True)
     bind = AsyncConnection(AsyncEngine(connection.engine), connection)
     session = HandlerAsyncSession(bind, join_transaction_mode="control_fully")
+    session.onward_statements = session.sync_session.onward_statements = statements
     with _ending(session.sync_session, connection, driven):
         await greenlet_spawn(_initialize, connection)
         yield session

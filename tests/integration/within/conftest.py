@@ -1,0 +1,1 @@
+from tests.integration.within.till import till as till
