@@ -18,6 +18,13 @@ from tests.integration.services import change, handle, running, until_some
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS parcel (order_id TEXT NOT NULL)"
 
+COPY_FIRST_EVENT = (
+    "INSERT INTO onward_log (pos, kind, key, value, id, source, time)"
+    " SELECT (SELECT max(pos) + 1 FROM onward_log WHERE pos >> 40 = o.pos >> 40), kind, key, value, id, source, time"
+    " FROM onward_log o WHERE pos = (SELECT min(pos) FROM onward_log)"
+)
+COUNT_IT = "UPDATE onward_lane SET next_offset = next_offset + 1 WHERE id = (SELECT min(pos) >> 40 FROM onward_log)"
+
 Onward = Callable[..., Result]
 
 
@@ -212,6 +219,28 @@ def test_audit_ends_with_3_and_names_what_is_lost(onward: Onward, handled: Path)
     found = json.loads(as_json.stdout)
     assert found["balanced"] is False
     assert [problem["kind"] for problem in found["report"]["problems"]] == ["lost"]
+
+
+def test_audit_ends_with_3_and_names_an_event_that_is_in_the_log_twice(onward: Onward, handled: Path) -> None:
+    change(handled, COPY_FIRST_EVENT)
+    change(handled, COUNT_IT)
+    assert onward("audit").exit_code == 3
+    named = json.loads(onward("audit", "--json").stdout)["report"]["problems"]
+    assert [problem["kind"] for problem in named] == ["doubled"]
+    assert "is in the log 2 times: at cli.parcels, partition " in named[0]["sentence"]
+
+
+def test_audit_ends_with_3_and_names_an_effect_that_was_doubled_behind_its_back(onward: Onward, handled: Path) -> None:
+    app = shipping(handled)
+    app.invariant("shipped once", "SELECT order_id FROM parcel GROUP BY order_id HAVING count(*) > 1")
+    asyncio.run(handle(app))
+    assert onward("audit").exit_code == 0
+    change(handled, "INSERT INTO parcel SELECT order_id FROM parcel LIMIT 1")
+    result = onward("audit")
+    assert result.exit_code == 3
+    assert "violated: Invariant 'shipped once' of shipping does not hold: order_id=" in result.stdout
+    named = json.loads(onward("audit", "--json").stdout)["report"]["problems"]
+    assert [problem["kind"] for problem in named] == ["violated"]
 
 
 def test_a_dead_letter_is_listed_and_shown_with_its_bytes(onward: Onward, handled: Path) -> None:
