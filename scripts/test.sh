@@ -16,7 +16,8 @@ echo "Branch coverage of the pure layers, which must be 100 % ..."
 covered=yes
 # Started before pytest: its plugins import onward, and those lines would count as never run.
 "$python" -m coverage run -m pytest -q --durations=0 --durations-min=5 \
-    tests/unit/events tests/unit/ledger tests/unit/test_policy.py tests/unit/test_ids.py tests/unit/test_partitioning.py &&
+    tests/unit/events tests/unit/ledger tests/unit/test_policy.py tests/unit/test_ids.py tests/unit/test_partitioning.py \
+    tests/unit/test_delays.py tests/unit/test_outgoing.py tests/unit/test_settings.py tests/unit/test_topics.py &&
     "$python" -m coverage report || covered=no
 [ $covered = yes ] || echo "That fell short, so this run will fail; the other tests go on."
 

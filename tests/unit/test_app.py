@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from onward import App, Event, Retention, Topic, Transaction
+from onward import App, Event, Transaction
 from onward.errors import DeclarationError
 
 
@@ -67,22 +67,6 @@ def test_an_invariant_is_a_query_with_a_name_of_its_own() -> None:
     app.invariant("no debts at all", "WITH t AS (SELECT 1) SELECT * FROM t WHERE 0")
     with pytest.raises(DeclarationError, match="has an invariant called 'no debts' already"):
         app.invariant("no debts", "SELECT 1")
-
-
-@pytest.mark.parametrize("partitions", [0, -1, 1025])
-def test_a_topic_has_1_to_1024_partitions(partitions: int) -> None:
-    with pytest.raises(DeclarationError, match="give it 1 to 1024 partitions"):
-        Topic("orders", partitions=partitions)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [lambda: Retention(age_s=-1), lambda: Retention(bytes=-1), lambda: Retention(backlog_bytes=0)],
-    ids=["age", "bytes", "backlog"],
-)
-def test_retention_keeps_no_less_than_nothing(make: Callable[[], Retention]) -> None:
-    with pytest.raises(DeclarationError, match="can't be negative, and backlog_bytes must be at least 1"):
-        make()
 
 
 class Rates:

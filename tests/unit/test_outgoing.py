@@ -14,7 +14,9 @@ from pydantic import BaseModel
 
 from onward.errors import EncodeError
 from onward.events import Event, event, event_type
-from onward.outgoing import encode, encode_all
+from onward.outgoing import MAX_EVENT_BYTES, encode, encode_all, encode_returned, put_off
+from onward.ports import Outgoing
+from onward.telemetry import stamp
 
 
 class Plain(Event, type="test.out.plain", topic="out", key="name"):
@@ -119,3 +121,51 @@ def test_whatever_is_taken_reads_back_equal(made: object) -> None:
     value = encode(made).value
     assert value is not None
     assert event_type(type(made)).decode(value) == made
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["alone", "among others"])
+def test_an_event_of_more_than_1_mib_is_refused_with_its_size(many: bool) -> None:
+    big = Plain(name="x" * MAX_EVENT_BYTES)
+    with pytest.raises(EncodeError, match=r"'test\.out\.plain' is 1,048,\d{3} bytes as JSON and may be 1,048,576"):
+        encode_all([Plain(name="small"), big]) if many else encode(big)
+
+
+@pytest.mark.parametrize(
+    ("returned", "names"),
+    [
+        (None, []),
+        (Plain(name="a"), ["a"]),
+        ([Plain(name="a"), None, Plain(name="b")], ["a", "b"]),
+        ((Plain(name="a"),), ["a"]),
+        ([], []),
+    ],
+)
+def test_what_a_handler_returns_goes_out_in_its_order(returned: object, names: list[str]) -> None:
+    outputs: list[Outgoing] = []
+    encode_returned(returned, outputs)
+    assert [each.key for each in outputs] == names
+
+
+def test_an_event_returned_first_of_its_type_goes_out_as_any_other() -> None:
+    @event(type="test.out.first", topic="out")
+    @dataclass(frozen=True)
+    class First:
+        n: int
+
+    outputs: list[Outgoing] = []
+    encode_returned(First(n=1), outputs)
+    encode_returned(First(n=2), outputs)
+    assert [each.value for each in outputs] == [b'{"n":1}', b'{"n":2}']
+
+
+def test_what_is_put_off_is_due_then_and_otherwise_the_same() -> None:
+    made = encode_all([Plain(name="a"), Plain(name="b")])
+    assert put_off(made, None) == made
+    assert put_off(made, 5) == [each._replace(due=5) for each in made]
+
+
+def test_what_goes_out_is_marked_unless_its_publisher_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamp, "extensions", lambda: b'{"mark":"1"}')
+    made = [Plain(name="a"), Plain(name="b")]
+    assert [each.extra for each in (encode(made[0]), *encode_all(made))] == [b'{"mark":"1"}'] * 3
+    assert encode(made[0], b'{"tenant":"a"}').extra == b'{"tenant":"a"}'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from onward.errors import SettingError
-from onward.settings import resolve, sqlite_path, variable
+from onward.settings import resolve, shown, sqlite_path, variable
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,16 @@ def test_an_address_that_this_version_can_not_use_says_what_to_write(url: str) -
 
 def test_a_services_own_variable_has_its_name_in_capitals() -> None:
     assert variable("bike-shop", "STORE") == "ONWARD_BIKE_SHOP_STORE"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///./shop.db", "sqlite:///./shop.db"),
+        ("shop.db", "shop.db"),
+        ("kafka://user:secret@host:9092?sasl.password=secret", "kafka://host:9092?…"),
+        ("postgresql://user:p@ss@host/shop", "postgresql://host/shop"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, expected: str) -> None:
+    assert shown(url) == expected
