@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from onward import runtime
 from onward.delays import Delay, due_micros
@@ -206,12 +206,27 @@ class App:
         engine = await self._opened()
         return await engine.store.read(sql, params)
 
-    @asynccontextmanager
-    async def lifespan(self, _web: object = None, *, consume: bool = True) -> AsyncIterator[Service | None]:
+    @overload
+    def lifespan(self, _web: object, *, consume: bool = True) -> AbstractAsyncContextManager[None]: ...
+
+    @overload
+    def lifespan(self, _web: None = None, *, consume: bool = True) -> AbstractAsyncContextManager[Service | None]: ...
+
+    def lifespan(self, _web: object = None, *, consume: bool = True) -> AbstractAsyncContextManager[Any]:
         """Open the app for as long as the block runs; with `consume=False` only to publish.
 
         For a web framework: `Starlette(lifespan=app.lifespan)`, or `functools.partial(app.lifespan, consume=False)`.
+        The block is given the running service; a framework nothing, since it would take that for state of its own.
         """
+        return self._open(consume=consume) if _web is None else self._open_within(consume=consume)
+
+    @asynccontextmanager
+    async def _open_within(self, *, consume: bool) -> AsyncIterator[None]:
+        async with self._open(consume=consume):
+            yield
+
+    @asynccontextmanager
+    async def _open(self, *, consume: bool) -> AsyncIterator[Service | None]:
         if not consume:
             await self._opened()
             try:

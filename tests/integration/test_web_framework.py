@@ -50,6 +50,27 @@ async def serving(web: Starlette) -> AsyncIterator[httpx.AsyncClient]:
         await task
 
 
+def test_a_web_app_whose_lifespan_is_the_apps_handles_what_it_publishes(database_path: Path) -> None:
+    app, handled = App("shop", store=f"sqlite:///{database_path}"), asyncio.Queue[str]()
+
+    @app.on(Ordered)
+    async def book(ordered: Ordered, tx: Transaction) -> None:
+        handled.put_nowait(ordered.order_id)
+
+    async def order(request: Request) -> Response:
+        await app.publish(Ordered(order_id=request.path_params["order_id"]))
+        return Response(await asyncio.wait_for(handled.get(), PATIENCE_S))
+
+    web = Starlette(routes=[Route("/orders/{order_id}", order, methods=["POST"])], lifespan=app.lifespan)
+
+    async def scenario() -> None:
+        async with serving(web) as client:
+            assert (await client.post("/orders/one")).text == "one"
+        assert app._engine is None, "the lifespan's end closes what it opened"
+
+    asyncio.run(scenario())
+
+
 def test_a_web_app_publishes_over_http_and_holds_no_partition(database_path: Path) -> None:
     app = shop(database_path)
 
