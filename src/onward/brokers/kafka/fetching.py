@@ -28,6 +28,7 @@ POLL_S = 0.1
 COMMITTED_S = 10.0
 SURE_S = 0.25  # less than the 0.5 s for which the client stops fetching after a topic's deletion met a request of its
 DOWN_S = 5.0
+ENDS_EVERY_S = 0.25
 
 _WEAK = {
     "session.timeout.ms": 10_000,  # a dead process's partitions stand still for so long
@@ -78,6 +79,8 @@ class Fetcher:
         self._ask = ask
         self._closing = False
         self._sure_until = 0.0
+        self._ends: dict[int, int] = {}
+        self._ends_at = 0.0
         self._down_at: float | None = None
         self._unsure: set[int] = set()
         self._commits: dict[int, int] = {}
@@ -113,9 +116,8 @@ class Fetcher:
         self._commits = dict(positions)
 
     def known_end(self, partition: int) -> int:
-        """As the last fetch told it."""
-        found = self._consumer.get_watermark_offsets(TopicPartition(self._group.topic, partition), cached=True)
-        return found[1] if found else -1
+        """As a fetch told it lately."""
+        return self._ends.get(partition, -1)
 
     # --------------------------------------------------------------------------------------------- the thread
 
@@ -147,6 +149,7 @@ class Fetcher:
 
     def _step(self) -> None:
         self._tell_client()
+        self._note_ends()
         if not self.lanes.wait_for_room(POLL_S):
             return
         first = self._consumer.poll(POLL_S)
@@ -177,6 +180,18 @@ class Fetcher:
             self._sure_until = 0.0
         if self._commits:
             self._commit(wait=False)
+
+    def _note_ends(self) -> None:
+        """Here and not where they are asked for: the client lets a call wait while another thread is in `poll`."""
+        if monotonic() < self._ends_at:
+            return
+        self._ends_at = monotonic() + ENDS_EVERY_S
+        ends: dict[int, int] = {}
+        for place in self._places(self.lanes.held):
+            bounds = self._consumer.get_watermark_offsets(place, cached=True)
+            if bounds is not None:
+                ends[place.partition] = bounds[1]
+        self._ends = ends
 
     def _places(self, partitions: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(self._group.topic, partition) for partition in partitions]

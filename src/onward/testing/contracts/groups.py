@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
-from onward.ports import Broker
+from onward.ports import Broker, Consumer, Place
 from onward.testing.contracts.scenes import ONE, ORDERS, Seat, event, on_broker, take
 
 A_MOMENT_S = 0.01
+
+
+class _Curious(Seat):
+    """Looks how long its partitions are while it is told of more."""
+
+    consumer: Consumer | None = None
+    asked = 0
+
+    async def _assign(self, partitions: Sequence[int]) -> Mapping[int, Place]:
+        if self.consumer is not None:
+            assert all(end >= 0 for end in self.consumer.ends.values())
+            self.asked += 1
+        return await super()._assign(partitions)
 
 
 class GroupContract:
@@ -72,6 +86,21 @@ class GroupContract:
         consumer.pause(2)
         taken = await take(consumer, 40 - ends[2][1])
         assert {partition for partition, _ in taken} == {0, 1, 3}
+
+    @on_broker
+    async def test_ends_can_be_asked_for_while_partitions_are_assigned(self, broker: Broker) -> None:
+        seat, other = _Curious("a"), Seat("b")
+        seat.consumer = consumer = await broker.consume(seat.group(ORDERS))
+        while len(seat.held) < 4:
+            await consumer.next(1, A_MOMENT_S)
+        leaving = await broker.consume(other.group(ORDERS))
+        while not other.held:
+            await consumer.next(1, A_MOMENT_S)
+            await leaving.next(1, A_MOMENT_S)
+        closing = asyncio.create_task(leaving.close())
+        while len(seat.held) < 4 or seat.asked < 2:
+            await consumer.next(1, A_MOMENT_S)
+        await closing
 
     @on_broker
     async def test_ends_are_known_of_the_partitions_held(self, broker: Broker) -> None:
