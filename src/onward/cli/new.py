@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
+import sysconfig
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -35,6 +38,11 @@ def new(name: str) -> None:
             f"{folder.name!r} can't be the name of a project and its module: write letters, digits and '-', beginning"
             " with a letter, at most 40."
         )
+    if _stands_for_another(module):
+        raise SettingError(
+            f"{folder.name!r} can't be the name of a project: its module {module}.py would be imported wherever Python"
+            f" or a library that is installed here means its own {module}. Choose another, such as my-{folder.name}."
+        )
     try:
         folder.mkdir(parents=False)
     except FileExistsError as error:
@@ -47,3 +55,13 @@ def new(name: str) -> None:
         (folder / target.format(module=module)).write_text(text, "utf-8")
         click.echo(f"  {folder / target.format(module=module)}")
     click.echo(f"Next: cd {folder} && python -m pytest && onward run {module}:app")
+
+
+def _stands_for_another(module: str) -> bool:
+    """Of installed modules any counts: onward, its needs and theirs import more than is told of them."""
+    if module in sys.stdlib_module_names:
+        return True
+    found = find_spec(module)
+    place = Path((found.origin if found is not None else None) or "")
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(place.parts)
+    return installed or place.is_relative_to(sysconfig.get_path("stdlib"))  # `test` is not among the names
