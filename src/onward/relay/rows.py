@@ -17,6 +17,7 @@ ROW_BYTES = 1 << 20
 Found = tuple[int, int, bytes, int | None, int, bytes, bytes]
 """Of a row: id, created in microseconds, body; and of a numbered one epoch, turn, incarnation, places."""
 
+_new = tuple.__new__
 _encode = msgspec.msgpack.Encoder().encode
 _events = msgspec.msgpack.Decoder(list[Outgoing]).decode
 _places = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...]).decode
@@ -24,14 +25,14 @@ _places = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...]).decode
 
 def completed(outputs: Sequence[Outgoing], service: str) -> list[Outgoing]:
     """Each with an id and a source, the same however often it is sent; a delayed one with the mark of its time."""
-    return [
-        event._replace(
-            id=event.id or new_id,
-            source=event.source or service,
-            extra=event.extra if event.due is None else marked(event.extra, event.due),
-        )
-        for event, new_id in zip(outputs, uuid7_bytes(len(outputs)), strict=True)
-    ]
+    done: list[Outgoing] = []
+    for event, new_id in zip(outputs, uuid7_bytes(len(outputs)), strict=True):
+        topic, name, version, value, key, extra, own, said, due = event
+        if due is not None:
+            extra = marked(extra, due)
+        # What event._replace(…) does, in a third of its time.
+        done.append(_new(Outgoing, (topic, name, version, value, key, extra, own or new_id, said or service, due)))
+    return done
 
 
 def parts(events: Sequence[Outgoing]) -> Iterator[list[Outgoing]]:
