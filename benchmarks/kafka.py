@@ -19,7 +19,7 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "peers")
+MODULES = ("consume", "send", "latency", "relayed", "peers")
 ON_POSTGRES: frozenset[str] = frozenset()
 
 

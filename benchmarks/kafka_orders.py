@@ -52,6 +52,12 @@ class OrderSent(Order, type="kafka.order_sent", topic="sent"):
     """What is sent where nobody has a backlog."""
 
 
+class Reserved(Event, type="kafka.reserved", topic="reserved", key="order_id"):
+    """What becomes of an order."""
+
+    order_id: str
+
+
 EVENTS: dict[str, type[Order]] = {"orders": OrderPlaced, "own_orders": OwnOrderPlaced, "sent": OrderSent}
 
 
@@ -60,7 +66,13 @@ async def take(order: Any, tx: Transaction) -> None:
     await tx.execute(TAKE, n=order.quantity, sku=order.sku)
 
 
-HANDLERS: dict[str, Callable[..., Any]] = {"take": take}
+async def reserve(order: Any, tx: Transaction) -> Reserved:
+    """One UPDATE and one event."""
+    await tx.execute(TAKE, n=order.quantity, sku=order.sku)
+    return Reserved(order_id=order.order_id)
+
+
+HANDLERS: dict[str, Callable[..., Any]] = {"take": take, "reserve": reserve}
 
 
 class Watch:
@@ -86,7 +98,7 @@ def service(folder: Path, topic: str, handler: str = "") -> App:
         broker=f"kafka://{servers()}",
         store=f"sqlite:///{folder / 'onward.db'}",
         schema=SCHEMA,
-        topics=[Topic(topic, partitions=PARTITIONS)],
+        topics=[Topic(topic, partitions=PARTITIONS), Topic("reserved", partitions=PARTITIONS)],
     )
     if handler:
         app.on(EVENTS[topic])(HANDLERS[handler])
