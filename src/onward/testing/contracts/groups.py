@@ -97,8 +97,9 @@ class GroupContract:
         while not other.held:
             await consumer.next(1, A_MOMENT_S)
             await leaving.next(1, A_MOMENT_S)
+        seat.asked = 0
         closing = asyncio.create_task(leaving.close())
-        while len(seat.held) < 4 or seat.asked < 2:
+        while not seat.asked:
             await consumer.next(1, A_MOMENT_S)
         await closing
 
