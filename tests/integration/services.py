@@ -73,7 +73,7 @@ async def handle(app: App, *events: Event) -> None:
         await until_handled(service)
 
 
-def change(path: Path, sql: str, *parameters: int | str) -> None:
+def change(path: Path, sql: str, *parameters: int | str | bytes) -> None:
     """What another program does to the file."""
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute(sql, parameters)

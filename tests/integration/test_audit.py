@@ -8,6 +8,7 @@ import pytest
 
 from onward import App, Event, FatalError, Retention, Topic, Transaction
 from onward.inspection.report import Report, Wrong
+from onward.ledger import IntervalSet
 from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.letters import discard
@@ -206,6 +207,18 @@ def test_an_event_doubled_in_the_log_is_named_with_both_places(handled: Path, de
 def test_rows_beyond_the_counter_are_damage(handled: Path) -> None:
     change(handled, "UPDATE onward_lane SET next_offset = 5 WHERE id = 1")
     assert "damaged" in kinds(audit(handled))
+
+
+def test_an_event_that_did_not_come_though_later_ones_of_its_producer_did_is_lost_and_has_a_name(handled: Path) -> None:
+    change(
+        handled,
+        "INSERT INTO onward_producer SELECT subscription, partition, 'x', 1, ? FROM onward_account"
+        " WHERE next_offset = 6",
+        IntervalSet.of([1, 2, 4]).to_bytes(),
+    )
+    (problem,) = audit(handled).problems
+    assert problem.kind is Wrong.LOST
+    assert problem.sentence.startswith("Lost event: audit.orders, partition 0, number 3 of incarnation x: it did not")
 
 
 def test_a_dead_letter_that_vanished_is_lost(handled: Path) -> None:

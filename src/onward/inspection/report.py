@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from onward.inspection.accounts import Subscribed
-from onward.inspection.sums import Accounts, Audited, Kept, Moved, audited
+from onward.inspection.sums import Accounts, Audited, Came, Kept, Moved, audited
 from onward.ledger import Tally, check
 
 MOST_NAMES = 100  # lost events named one by one, per partition
@@ -67,6 +67,10 @@ def of_accounts(
     audits = list(audited(said, kept))
     problems = [problem for each in audits for problem in _of_account(each)]
     problems += [problem for each in said.moved.values() for moved in each for problem in _of_move(moved)]
+    for each in said.live:
+        for account in each.accounts:
+            for came in said.came.get((each.id, account.partition), ()):
+                problems += _of_numbers(each, account.partition, came)
     tallies = tuple(each.tally for each in audits if each.tally is not None)
     problems += [Problem(Wrong.UNBALANCED, each.sentence, abs(each.excess)) for each in check(tallies)]
     return tallies, problems
@@ -82,6 +86,22 @@ def _of_account(account: Audited) -> Iterator[Problem]:
         if account.lost.count > MOST_NAMES:
             more = account.lost.count - MOST_NAMES
             yield Problem(Wrong.LOST, f"{more:,} more events left the log before {where} handled them.", more)
+
+
+def _of_numbers(subscription: Subscribed, partition: int, came: Came) -> Iterator[Problem]:
+    """What a producer numbered before others that came, and that did not."""
+    try:
+        lost = came.lost(subscription.topic, partition)
+    except ValueError as error:
+        where = f"Subscription {subscription.title}, partition {partition}, incarnation {came.incarnation}"
+        yield Problem(Wrong.DAMAGED, f"{where}: the numbers that came are damaged: {error}.")
+        return
+    for name in lost.names(MOST_NAMES):
+        sentence = f"Lost event: {name}: it did not come to {subscription.title}, and what was sent after it did."
+        yield Problem(Wrong.LOST, sentence)
+    if lost.count > MOST_NAMES:
+        more = lost.count - MOST_NAMES
+        yield Problem(Wrong.LOST, f"{more:,} more events of incarnation {came.incarnation} did not come.", more)
 
 
 def _of_move(moved: Moved) -> Iterator[Problem]:

@@ -45,6 +45,24 @@ class Moved(NamedTuple):
     at: str
 
 
+class Came(NamedTuple):
+    """A producer's numbers on a partition, up to a subscription's position: `done`, an interval set, came there.
+
+    Every number from `owed_from` on is owed. A producer's numbers rise in the log, so one that lacks below another that
+    came is in no log any more.
+    """
+
+    incarnation: str
+    owed_from: int
+    done: bytes
+
+    def lost(self, topic: str, partition: int) -> Lost:
+        """Raises ValueError for a damaged row."""
+        done = IntervalSet.from_bytes(self.done)
+        missing = done.missing(done.bounds[-1], base=self.owed_from) if done else ()
+        return Lost(topic, partition, IntervalSet.of_ranges(missing), self.incarnation)
+
+
 class Kept(NamedTuple):
     """What was found of a partition's log: from `first` to `end`, and which offsets in between are `stored`."""
 
@@ -67,6 +85,7 @@ class Accounts:
     sums: dict[Place, dict[str, Counts]]
     marks: dict[Place, list[int]] = field(default_factory=dict)
     moved: dict[Place, list[Moved]] = field(default_factory=dict)
+    came: dict[Place, list[Came]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from onward.inspection.sums import Accounts, Counts, Moved, Place
+from onward.inspection.sums import Accounts, Came, Counts, Moved, Place
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.inspection import Inspection
 
@@ -12,6 +12,10 @@ _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || t.name, h.from_offset, h.to_offset,"
     " h.anew, h.lost, h.why, h.at FROM onward_shift h JOIN onward_subscription s ON s.id = h.subscription"
     " JOIN onward_topic t ON t.id = s.topic WHERE s.retired_at IS NULL ORDER BY h.id"
+)
+_CAME = (
+    "SELECT subscription, partition, incarnation, owed_from, done FROM onward_producer"
+    " ORDER BY subscription, partition, incarnation"
 )
 
 
@@ -30,4 +34,7 @@ def accounts(inspection: Inspection) -> Accounts:
         when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
         found = Moved(title, partition, begin, end, bool(anew), lost, why, when)
         moved.setdefault((subscription, partition), []).append(found)
-    return Accounts(subscriptions(inspection), sums, marks, moved)
+    came: dict[Place, list[Came]] = {}
+    for subscription, partition, *numbers in inspection.rows(_CAME):
+        came.setdefault((subscription, partition), []).append(Came(*numbers))
+    return Accounts(subscriptions(inspection), sums, marks, moved, came)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from onward.ledger import IntervalSet
 from tests.integration.postgres.looking import (
     ORDERS,
     Onward,
@@ -136,6 +137,32 @@ def test_events_that_a_log_lost_before_they_were_handled_are_named(
     tallies = json.loads(onward("audit", "--json").stdout)["report"]["tallies"]
     assert sum(each["lost"] for each in tallies) == counted
     assert sum(each["skipped"] for each in tallies) == 0
+
+
+NUMBERS = "INSERT INTO onward.producer VALUES (1, 0, %s, %s, %s)"
+
+
+def test_an_event_that_did_not_come_though_later_ones_of_its_producer_did_is_lost_and_has_a_name(
+    handled: str, onward: Onward
+) -> None:
+    change(handled, NUMBERS, "whole", 1, IntervalSet.of(range(1, 9)).to_bytes())
+    change(handled, NUMBERS, "older", 7, IntervalSet.of(range(7, 9)).to_bytes())
+    assert found(onward) == []
+    change(handled, NUMBERS, "broken", 1, IntervalSet.of([1, 2, 4, 5]).to_bytes())
+    assert found(onward) == [
+        (
+            "lost",
+            "Lost event: looking.orders, partition 0, number 3 of incarnation broken: it did not come to"
+            " payment/transactional on looking.orders, and what was sent after it did.",
+        )
+    ]
+
+
+def test_numbers_that_no_commit_leads_to_are_damage(handled: str, onward: Onward) -> None:
+    change(handled, NUMBERS, "odd", 1, b"\xff")
+    ((kind, sentence),) = found(onward)
+    assert kind == "damaged"
+    assert "partition 0, incarnation odd: the numbers that came are damaged" in sentence
 
 
 def test_the_audit_ends_with_1_where_there_is_nothing_to_audit(postgres_url: str) -> None:

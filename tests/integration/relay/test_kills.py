@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from onward.brokers.kafka.view import KafkaView
+from onward.sqlite.audit import audit
 from scripts.servers.kafka import Kafka
 from tests.integration.kills.stage import Stage, assert_exactly_once
 from tests.integration.kills.test_kill_at_every_failpoint import RELAYING
@@ -70,3 +72,6 @@ def test_killed_at_random_instants_with_a_relay_between_every_event_takes_effect
         for handler in ("book", "confirm", "notify"):
             found = stage.wait_for(handler, published)
             assert_exactly_once([each for each in found if not each[0].startswith("forwarded")], range(published))
+    report = audit(stage.database, logs=KafkaView(kafka.url))
+    assert report.problems == ()
+    assert report.unknown == ""

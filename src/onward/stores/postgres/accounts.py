@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from onward.inspection.accounts import Account, Registered, Subscribed
-from onward.inspection.sums import Accounts, Counts, Moved, Place
+from onward.inspection.sums import Accounts, Came, Counts, Moved, Place
 from onward.stores.postgres.inspection import Snapshot
 
 _SUBSCRIPTIONS = (
@@ -24,6 +24,10 @@ _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || s.topic, h.from_offset, h.to_offset,"
     " h.anew, h.lost, h.why, to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM onward.shift h"
     " JOIN onward.subscription s ON s.id = h.subscription WHERE s.retired_at IS NULL ORDER BY h.id"
+)
+_CAME = (
+    "SELECT subscription, partition, incarnation, owed_from, done FROM onward.producer"
+    " ORDER BY subscription, partition, incarnation"
 )
 
 
@@ -45,7 +49,10 @@ async def accounts(snapshot: Snapshot) -> Accounts:
     sums: dict[Place, dict[str, Counts]] = {}
     for subscription, partition, handler, *numbers in await snapshot.rows(_SUMS):
         sums.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
-    return Accounts(await subscriptions(snapshot), sums, moved=_moved(await snapshot.rows(_MOVED)))
+    came: dict[Place, list[Came]] = {}
+    for subscription, partition, *numbers in await snapshot.rows(_CAME):
+        came.setdefault((subscription, partition), []).append(Came(*numbers))
+    return Accounts(await subscriptions(snapshot), sums, moved=_moved(await snapshot.rows(_MOVED)), came=came)
 
 
 def _moved(rows: Iterable[tuple[Any, ...]]) -> dict[Place, list[Moved]]:
