@@ -8,7 +8,7 @@ ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
 .PHONY: help demo test servers bench bench-kafka lint format lock clean
 
 help:
-	@echo "make demo    run the shop in a browser: three services on one SQLite file"
+	@echo "make demo    run the shop: three services and a storefront on one SQLite file"
 	@echo "make test    run everything that this machine can run"
 	@echo "make servers run a real Kafka and a real PostgreSQL until Ctrl-C"
 	@echo "make bench   measure onward, its peers and hand-written loops"

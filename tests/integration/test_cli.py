@@ -169,6 +169,11 @@ def test_tail_shows_the_last_events_for_people(onward: Onward, handled: Path) ->
     assert sum('cli.packed air {"order_id":"air","weight_g":0}' in line for line in lines) == 1
 
 
+def test_tail_of_fewer_than_no_events_is_wrong_usage(onward: Onward, handled: Path) -> None:
+    result = onward("tail", "-n", "-4")
+    assert (result.exit_code, "-4 is not in the range x>=0" in result.stderr) == (2, True)
+
+
 def test_tail_of_an_unknown_topic_says_which_there_are(onward: Onward, handled: Path) -> None:
     result = onward("tail", "cli.parcel")
     assert result.exit_code == 1

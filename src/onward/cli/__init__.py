@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import click
+
 from onward.cli.group import LazyGroup
+from onward.version import VERSION
 
 main = LazyGroup(
     name="onward",
@@ -42,3 +45,4 @@ main = LazyGroup(
         "migrate": "Bring a PostgreSQL store's tables to this version.",
     },
 )
+click.version_option(VERSION, prog_name="onward", message="%(prog)s %(version)s")(main)

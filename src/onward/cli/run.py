@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from onward.app import App
+from onward.cli.output import counted
 from onward.cli.starts import start_option
 from onward.cli.targets import load
 from onward.errors import DeclarationError, DeliveryError, MissingExtraError
@@ -124,7 +125,8 @@ async def _run(
             _tell(
                 as_json,
                 {"service": state.name, "handled": state.handled, "dead": state.dead, "restarts": state.restarts},
-                f"{state.name}: {state.handled:,} handled, {state.dead:,} dead letters, {state.restarts} restarts",
+                f"{state.name}: {state.handled:,} handled, {counted(state.dead, 'dead letter')},"
+                f" {counted(state.restarts, 'restart')}",
             )
         _tell(
             as_json,

@@ -19,7 +19,14 @@ POLL_S = 0.2
 @click.argument("topic", required=False)
 @database_option
 @click.option("--from-beginning", is_flag=True, help="Begin with the oldest event that is kept.")
-@click.option("-n", "--lines", default=10, show_default=True, help="Begin so many events before each partition's end.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Begin so many events before each partition's end.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--json", "as_lines", is_flag=True, help="Print one JSON object a line, for programs.")
 def tail(topic: str | None, database: Path, from_beginning: bool, lines: int, follow: bool, as_lines: bool) -> None:
@@ -31,7 +38,7 @@ def tail(topic: str | None, database: Path, from_beginning: bool, lines: int, fo
     """
     with inspecting(database) as inspection:
         found = Tail(inspection, topic)
-        found.start(last=None if from_beginning else max(0, lines))
+        found.start(last=None if from_beginning else lines)
         try:
             while True:
                 for record in found.read():

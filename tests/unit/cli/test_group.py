@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 
 import click
 import pytest
@@ -20,6 +21,11 @@ def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[
         if isinstance(command, click.Group) and name != "demo":
             found += every_command(command, (*path, name))
     return found
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"onward {metadata.version('onward')}\n")
 
 
 def test_every_command_has_help_with_an_example_and_its_exit_codes() -> None:
