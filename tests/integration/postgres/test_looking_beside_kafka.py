@@ -1,16 +1,21 @@
 """A database whose logs are on a real Kafka: the broker is asked for their ends, and told of what may lose them."""
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from onward import App, Event, Topic, Transaction
 from onward.cli import main
+from onward.ledger import IntervalSet
 from scripts.servers.kafka import Kafka
 from scripts.servers.ports import free_ports
-from tests.integration.postgres.looking import rows
+from tests.integration.postgres.looking import change, rows
+from tests.integration.postgres.stage import SCHEMA
 
 TOPIC = "looking.orders"
 
@@ -111,3 +116,54 @@ def test_without_an_answer_status_goes_on_and_the_audit_does_not(handled: str, m
     examined = onward(handled, broker, "doctor")
     assert examined.exit_code == 1
     assert "BAD broker: " in examined.stdout
+
+
+class Asked(Event, type="looking.asked", topic="looking.asked", key="n"):
+    n: str
+
+
+class Answered(Event, type="looking.answered", topic="looking.answered", key="n"):
+    n: str
+
+
+def test_a_service_at_work_on_both_is_seen_to_lead_to_hold_and_to_be_even(kafka: Kafka, postgres_url: str) -> None:
+    topics = [Topic(name, partitions=2) for name in ("looking.asked", "looking.answered")]
+    app = App("answering", broker=kafka.url, store=postgres_url, schema=SCHEMA, topics=topics)
+
+    @app.on(Asked)
+    async def answer(asked: Asked, tx: Transaction) -> Answered:
+        await tx.execute("INSERT INTO effect VALUES (:n, 'answer')", n=int(asked.n))
+        return Answered(n=asked.n)
+
+    @app.on(Answered)
+    async def note(answered: Answered, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO effect VALUES (:n, 'note')", n=int(answered.n))
+
+    def effects() -> int:
+        return len(rows(postgres_url, "SELECT 1 FROM effect WHERE by = 'note'"))
+
+    async def scene() -> dict[str, Any]:
+        async with app.lifespan() as service, asyncio.timeout(60):
+            assert service is not None
+            await app.publish(*(Asked(n=str(n)) for n in range(30)))
+            while await asyncio.to_thread(effects) < 30:
+                await asyncio.sleep(0.05)
+            shown = await asyncio.to_thread(onward, postgres_url, kafka.url, "status", "--json")
+            audited = await asyncio.to_thread(onward, postgres_url, kafka.url, "audit")
+            assert audited.exit_code == 0, audited.stdout
+            found: dict[str, Any] = json.loads(shown.stdout)
+            assert {holder["member"] for each in found["subscriptions"] for holder in each["holders"]} == {
+                service.member
+            }
+            return found
+
+    found = asyncio.run(scene())
+    assert [(each["topic"], each["lag"], each["handled"]) for each in found["subscriptions"]] == [
+        ("looking.answered", 0, 30),
+        ("looking.asked", 0, 30),
+    ]
+    assert found["outboxes"] == [{"service": "answering", "oldest_age_s": None, "led": True}]
+    assert onward(postgres_url, kafka.url, "audit").exit_code == 0
+    missing = "UPDATE onward.producer SET owed_from = 1, done = %s WHERE partition = 0"
+    change(postgres_url, missing, IntervalSet.of([1, 2, 4]).to_bytes())
+    assert "number 3 of incarnation" in onward(postgres_url, kafka.url, "audit").stdout
