@@ -144,7 +144,7 @@ class StoreCorruptError(StoreError):
 
 
 class SchemaVersionError(StoreError):
-    """The file was written by a newer onward. Nothing was changed in it."""
+    """The store was written by a newer onward, or lacks a step that this one needs. Nothing was changed in it."""
 
 
 class TransactionError(StoreError):

@@ -53,4 +53,6 @@ def test_a_running_service_leads_its_outbox_and_what_can_not_leave_grows_old_in_
     with stage.running("direct", options=["--health-port", str(port)]):
         assert until(address, lambda found: found.get(led) == 1.0)[age] == 0.0
         asyncio.run(publish_while_kafka_stands_still())
+        lag = 'onward_lag_events{service="direct",topic="payments"}'
+        until(address, lambda found: found.get(lag) == 0.0)
         stage.wait_for("confirm", 2)
