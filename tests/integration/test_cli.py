@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -192,6 +193,18 @@ def test_status_shows_lag_and_that_nobody_holds_anything(
     text = onward("status").stdout
     assert "nobody: 0-7" in text
     assert "cli.parcels" in text
+
+
+def test_status_shows_how_fast_events_were_handled_while_it_looked(
+    onward: Onward, handled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(_seconds: float) -> None:
+        asyncio.run(handle(shipping(handled), *(Packed(order_id=f"n{n}", weight_g=1) for n in range(3))))
+
+    clock = SimpleNamespace(sleep=meanwhile, monotonic=iter([10.0, 12.0]).__next__)
+    monkeypatch.setattr("onward.cli.status.time", clock)
+    (shown,) = json.loads(onward("status", "--json").stdout)["subscriptions"]
+    assert (shown["handled"], shown["rate_per_s"]) == (7, 1.5)
 
 
 def test_status_names_the_process_that_holds_partitions(

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from onward import App, Event, Transaction
 from onward.ports import Claim, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog
 from onward.sqlite.retention import Pruned, prune, prune_letters
 from onward.stores.sqlite import SqliteStore
 from onward.topics import Retention, Topic
+from tests.integration.services import running, until_none, until_some
 
 LATER = 4_000_000_000.0  # seconds since the epoch: every event is old by then
 KEEP_NOTHING = Retention(age_s=0, bytes=0)
+
+
+class Rung(Event, type="retention.rung", topic="retention.bells"):
+    n: int
 
 
 @pytest.fixture
@@ -221,3 +227,29 @@ def test_dead_letters_leave_in_bounded_steps(database: Database) -> None:
     subscribe(database, "shop")
     letters(database, "discarded", *map(float, range(25)))
     assert [asyncio.run(prune_letters(database, LATER, max_rows=10)) for _ in range(4)] == [10, 10, 5, 0]
+
+
+def test_a_running_service_prunes_what_was_handled_and_again_what_is_handled_later(
+    database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward.runtime.service.PRUNE_EVERY_S", 0.01)
+    kept = Topic("retention.bells", partitions=1, retention=KEEP_NOTHING)
+    app = App(
+        "tower",
+        store=f"sqlite:///{database_path}",
+        topics=[kept],
+        schema="CREATE TABLE IF NOT EXISTS heard (n INTEGER)",
+    )
+
+    @app.on(Rung)
+    async def hear(rung: Rung, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO heard VALUES (:n)", n=rung.n)
+
+    async def main() -> None:
+        async with running(app) as service:
+            for count in (1, 2):
+                await app.publish(Rung(n=count))
+                await until_some(service, "SELECT 1 FROM heard", rows=count)
+                await until_none(service, "SELECT 1 FROM onward_log")
+
+    asyncio.run(main())

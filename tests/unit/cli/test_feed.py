@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_line_waits_no_longer_where_others_never_cease_to_come(
     pipe: Pipe, alarm: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("onward.cli.feed.time.monotonic", lambda: now)
+    monkeypatch.setattr("onward.cli.feed.time", SimpleNamespace(monotonic=lambda: now))
     lines = iter(Feed(pipe.stream, alarm))
     pipe.write(b"one\n")
     assert next(lines) == b"one"

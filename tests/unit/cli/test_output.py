@@ -1,8 +1,10 @@
 import json
+import sys
+from io import StringIO
 
 import pytest
 
-from onward.cli.output import as_data, as_text, counted, json_out, table
+from onward.cli.output import as_data, as_text, counted, json_out, progress, table
 
 
 def test_numbers_stand_to_the_right_and_long_text_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +46,18 @@ def test_text_for_people_never_fails() -> None:
 @pytest.mark.parametrize(("count", "said"), [(0, "0 lines"), (1, "1 line"), (2, "2 lines"), (1234, "1,234 lines")])
 def test_one_is_said_in_the_singular(count: int, said: str) -> None:
     assert counted(count, "line") == said
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stderr", "written"), [(Terminal(), "\r\x1b[Khalf\r\x1b[K"), (StringIO(), "")])
+def test_progress_is_one_line_of_a_terminal_and_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, stderr: StringIO, written: str
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    progress("half")
+    progress("")
+    assert stderr.getvalue() == written
