@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,10 +75,23 @@ class RecordedDisk:
     def reached(self, mark: int) -> None:
         self.steps.append(Reached(mark))
 
+    def everywhere(self) -> range:
+        """Every number of steps that the power may be cut after."""
+        return range(1, len(self.steps) + 1)
+
+    def copied(self) -> int:
+        """How often a log was copied into its database."""
+        return sum(isinstance(step, Synced) and step.file.endswith(".db") for step in self.steps)
+
+    def begun_anew(self) -> int:
+        """How often a write-ahead log was written from its beginning again, over what it held."""
+        heads = [step for step in self.steps if isinstance(step, Written) and step.file.endswith("-wal")]
+        return sum(step.offset == 0 for step in heads) - 1
+
     def close(self) -> None:
         self._vfs.unregister()
 
-    def cuts(self, at: set[int], random: Random) -> Iterator[tuple[int, Survivors]]:
+    def cuts(self, at: Container[int], random: Random) -> Iterator[tuple[int, Survivors]]:
         """For each number of steps in `at`: the last mark reached by then, and what the disk may hold after a cut."""
         survivors = Survivors()
         mark = 0
@@ -217,10 +230,11 @@ def _apply(step: Written | Truncated, content: bytearray) -> None:
 def restored(survivors: Survivors, tmp_path: Path) -> Iterator[Path]:
     """The database on a real disk that holds what survived."""
     folder = tmp_path / "disk"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     survivors.write_to(folder)
     yield folder / "onward.db"
-    shutil.rmtree(folder)
+    for left in folder.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @contextmanager
