@@ -11,16 +11,16 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from benchmarks.kafka_orders import ADDRESS
+from benchmarks import kafka_orders, kafka_postgres
 from benchmarks.suite import Suite, measure
-from scripts.servers import kafka_jars
+from scripts.servers import kafka_jars, postgres
 from scripts.servers.errors import Absent, Failed
 from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "peers")
-ON_POSTGRES: frozenset[str] = frozenset()
+MODULES = ("consume", "send", "latency", "relayed", "postgres", "peers")
+ON_POSTGRES = frozenset({"postgres"})
 
 
 @contextmanager
@@ -28,12 +28,16 @@ def _servers(words: Collection[str]) -> Iterator[dict[str, str]]:
     """Addresses are in the environment within; gives the servers' versions."""
     versions = {}
     with Keeping() as keeping:
-        if ADDRESS not in os.environ:
+        if kafka_orders.ADDRESS not in os.environ:
             kafka_jars.java()
             kafka_jars.fetch()
             with progress(f"Starting Kafka {kafka_jars.version()}"):
-                os.environ[ADDRESS] = Kafka(keeping).bootstrap
+                os.environ[kafka_orders.ADDRESS] = Kafka(keeping).bootstrap
             versions["kafka"] = kafka_jars.version()
+        if kafka_postgres.ADDRESS not in os.environ and not ON_POSTGRES.isdisjoint(words):
+            with progress(f"Starting PostgreSQL {postgres.version()}"):
+                os.environ[kafka_postgres.ADDRESS] = postgres.Postgres(keeping).url
+            versions["postgres"] = postgres.version()
         yield versions
 
 
