@@ -39,12 +39,12 @@ class Feed:
                     break
                 rest += chunk
                 lines = _whole_lines(rest, len(chunk))
-                yield from lines
                 if lines and due is None:
                     due = time.monotonic() + WAIT_S
+                yield from lines
             elif self.interrupted:
                 return
-            if due is not None and time.monotonic() >= due:
+            elif due is not None and time.monotonic() >= due:  # what is always there, as in a file, fills batches
                 yield None
                 due = None
         if rest:

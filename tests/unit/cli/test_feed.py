@@ -1,10 +1,12 @@
 """Lines as they come: none waits long for others, and Ctrl-C loses none that was read."""
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -68,16 +70,33 @@ def test_a_line_waits_no_longer_where_others_never_cease_to_come(
     pipe: Pipe, alarm: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
+    waits: list[float | None] = []
+
+    def look(watched: list[int], _to: list[int], _wrong: list[int], within_s: float | None) -> object:
+        nonlocal now
+        waits.append(within_s)
+        found = select.select(watched, [], [], 0)
+        now += 0.0 if found[0] or within_s is None else within_s
+        return found
+
     monkeypatch.setattr("onward.cli.feed.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("onward.cli.feed.select", SimpleNamespace(select=look))
     lines = iter(Feed(pipe.stream, alarm))
-    pipe.write(b"one\n")
-    assert next(lines) == b"one"
-    pipe.write(b"two\n")
-    assert next(lines) == b"two"
-    now = feed.WAIT_S
-    pipe.write(b"three\n")
-    assert [next(lines), next(lines)] == [None, b"three"]
+    for line in (b"one", b"two"):
+        pipe.write(line + b"\n")
+        assert next(lines) == line
+        now += 0.75 * feed.WAIT_S
+    assert next(lines) is None
+    assert waits == [None, pytest.approx(0.25 * feed.WAIT_S), 0.0]
     pipe.end()
+
+
+def test_what_is_always_there_is_never_cut_short(alarm: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onward.cli.feed.WAIT_S", 0.0)
+    file = tmp_path / "lines"
+    file.write_bytes(b"line\n" * feed.CHUNK_BYTES)
+    with file.open("rb") as stream:
+        assert list(Feed(stream, alarm)) == [b"line"] * feed.CHUNK_BYTES
 
 
 def test_ctrl_c_ends_the_lines_after_those_that_were_read_whole(pipe: Pipe, alarm: int) -> None:
