@@ -37,3 +37,9 @@ def handled(postgres: Postgres, orders_handled: str) -> Iterator[str]:
 def onward(handled: str) -> Onward:
     """Commands on that copy."""
     return command_line(handled)
+
+
+@pytest.fixture
+def seen(postgres: Postgres, orders_handled: str) -> Onward:
+    """Commands on the database that the others are copies of: for tests that change nothing there."""
+    return command_line(postgres.url_of(orders_handled))

@@ -26,12 +26,12 @@ def found(onward: Onward) -> list[tuple[str, str]]:
     return problems
 
 
-def test_a_database_that_nothing_happened_to_balances(onward: Onward) -> None:
-    result = onward("audit")
+def test_a_database_that_nothing_happened_to_balances(seen: Onward) -> None:
+    result = seen("audit")
     assert result.exit_code == 0, result.stdout
     assert "2 accounts and 1 invariants hold." in result.stdout
     assert WITHOUT_BROKER in result.stdout
-    report = json.loads(onward("audit", "--json").stdout)["report"]
+    report = json.loads(seen("audit", "--json").stdout)["report"]
     assert sum(each["done"] for each in report["tallies"]) == ORDERS
     assert sum(each["handlers"]["take_payment"]["succeeded"] for each in report["tallies"]) == 4
     assert sum(each["handlers"]["take_payment"]["dead"] for each in report["tallies"]) == 1

@@ -39,13 +39,13 @@ def renamed() -> App:
     return app
 
 
-def test_handlers_are_listed_with_what_they_take(onward: Onward) -> None:
-    listed = json.loads(onward("handlers", "list", "--json").stdout)
+def test_handlers_are_listed_with_what_they_take(seen: Onward) -> None:
+    listed = json.loads(seen("handlers", "list", "--json").stdout)
     assert [(each["handler"], each["topic"], each["types"]) for each in listed] == [
         ("note_cancellation", "looking.orders", ["looking.cancelled"]),
         ("take_payment", "looking.orders", ["looking.ordered"]),
     ]
-    assert "take_payment" in onward("handlers", "list").stdout
+    assert "take_payment" in seen("handlers", "list").stdout
 
 
 def test_a_renamed_handler_goes_on_under_its_new_name(handled: str, onward: Onward) -> None:
@@ -61,8 +61,8 @@ def test_a_renamed_handler_goes_on_under_its_new_name(handled: str, onward: Onwa
 @pytest.mark.parametrize(
     ("old", "new"), [("take_payment", "transactional"), ("take_payment", "note_cancellation"), ("nobody", "somebody")]
 )
-def test_a_rename_that_would_lose_an_identity_is_refused(onward: Onward, old: str, new: str) -> None:
-    result = onward("handlers", "rename", "payment", old, new)
+def test_a_rename_that_would_lose_an_identity_is_refused(seen: Onward, old: str, new: str) -> None:
+    result = seen("handlers", "rename", "payment", old, new)
     assert result.exit_code == 1
     assert "Nothing was changed" in result.stderr
 

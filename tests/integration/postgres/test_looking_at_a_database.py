@@ -25,14 +25,14 @@ def wrong(result: Result) -> dict[str, str]:
     return {each["subject"]: each["sentence"] for each in json.loads(result.stdout)["findings"] if not each["fine"]}
 
 
-def test_status_shows_what_was_handled_and_that_nobody_holds_anything(onward: Onward) -> None:
-    result = onward("status", "--json")
+def test_status_shows_what_was_handled_and_that_nobody_holds_anything(seen: Onward) -> None:
+    result = seen("status", "--json")
     assert result.exit_code == 0
     (shown,) = json.loads(result.stdout)["subscriptions"]
     assert (shown["service"], shown["topic"], shown["handled"]) == ("payment", "looking.orders", 6)
     assert (shown["dead_letters"], shown["retrying"], shown["lag"]) == (1, 0, None)
     assert shown["rate_per_s"] == 0
-    text = onward("status").stdout
+    text = seen("status").stdout
     assert "nobody: 0-1" in text
     assert "The ends of logs are not known" in text
 
@@ -48,23 +48,23 @@ def test_status_names_who_holds_partitions(handled: str, onward: Onward) -> None
     on_stage(handled, scene)
 
 
-def test_a_dead_letter_is_listed_and_shown_with_its_bytes(onward: Onward) -> None:
-    (listed,) = json.loads(onward("dead-letters", "list", "--json").stdout)
+def test_a_dead_letter_is_listed_and_shown_with_its_bytes(seen: Onward) -> None:
+    (listed,) = json.loads(seen("dead-letters", "list", "--json").stdout)
     assert (listed["handler"], listed["event_key"], listed["cause"]) == ("take_payment", "bad", "fatal")
     assert listed["data"] == {"order_id": "bad", "cents": -1}
-    shown = onward("dead-letters", "show", str(listed["id"])).stdout
+    shown = seen("dead-letters", "show", str(listed["id"])).stdout
     assert "nobody pays less than nothing" in shown
     assert '{"order_id":"bad","cents":-1}' in shown
-    assert "take_payment" in onward("dead-letters", "list").stdout
-    assert onward("dead-letters", "list", "--service", "other").stdout == "No dead letters.\n"
+    assert "take_payment" in seen("dead-letters", "list").stdout
+    assert seen("dead-letters", "list", "--service", "other").stdout == "No dead letters.\n"
 
 
-def test_a_dead_letter_that_is_not_there_ends_with_1(onward: Onward) -> None:
+def test_a_dead_letter_that_is_not_there_ends_with_1(seen: Onward) -> None:
     for arguments in (("show", "99"), ("retry", "99"), ("discard", "1", "99")):
-        result = onward("dead-letters", *arguments)
+        result = seen("dead-letters", *arguments)
         assert result.exit_code == 1
         assert "There is no dead letter 99" in result.stderr
-    assert onward("dead-letters", "retry").exit_code == 2
+    assert seen("dead-letters", "retry").exit_code == 2
 
 
 def test_nothing_is_discarded_when_one_of_the_letters_can_not_be(handled: str, onward: Onward) -> None:
@@ -239,8 +239,8 @@ def test_doctor_is_alarmed_by_what_waits_for_30_s_while_nobody_leads(handled: st
     assert onward("doctor").exit_code == 1
 
 
-def test_one_store_is_named_once(handled: str, onward: Onward) -> None:
-    result = onward("status", "--database", "other.db")
+def test_one_store_is_named_once(seen: Onward) -> None:
+    result = seen("status", "--database", "other.db")
     assert result.exit_code == 2
     assert "--store and --database both name the store" in result.stderr
 
@@ -250,12 +250,10 @@ def test_the_environment_names_the_store(handled: str, monkeypatch: pytest.Monke
     assert CliRunner().invoke(main, ["audit"]).exit_code == 0
 
 
-def test_a_store_without_its_extra_names_the_extra(
-    handled: str, onward: Onward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_without_its_extra_names_the_extra(seen: Onward, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in sys.modules if each.startswith("onward.stores.postgres")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    result = onward("status")
+    result = seen("status")
     assert result.exit_code == 1
     assert "pip install 'onward[postgres]'" in result.stderr

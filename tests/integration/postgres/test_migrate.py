@@ -77,8 +77,8 @@ def test_an_empty_database_gets_all_steps_before(postgres_url: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--before", "--after"), ("--before", "--check")])
-def test_one_of_before_after_and_check_is_said(onward: Onward, arguments: tuple[str, ...]) -> None:
-    assert onward("migrate", *arguments).exit_code == 2
+def test_one_of_before_after_and_check_is_said(seen: Onward, arguments: tuple[str, ...]) -> None:
+    assert seen("migrate", *arguments).exit_code == 2
 
 
 def test_a_file_has_nothing_to_migrate(database_path: Path) -> None:
