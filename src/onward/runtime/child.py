@@ -35,6 +35,7 @@ class Child:
     snapshot: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)  # what processes that are gone had counted
     database: str = ""  # the file it works on, once it has said so
+    store: str = field(default="", repr=False)  # its store's address, which may hold a password
     refusal: str = ""  # why the process that was here could not start
     restarts: int = 0
     last_code: int | None = None
@@ -72,6 +73,7 @@ class Child:
             return
         self.unready = list(message["unready"])
         self.database = message.get("database", self.database)
+        self.store = message.get("store", self.store)
         self.ever_ready = self.ever_ready or not self.unready
         handled = sum(self.snapshot.get("handled", {}).values())
         self._handled.append((now, handled))

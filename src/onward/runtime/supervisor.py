@@ -17,9 +17,9 @@ from typing import Any
 from onward.errors import DeclarationError, DeliveryError, InfrastructureError
 from onward.runtime.backlog import Backlog, backlog
 from onward.runtime.child import Child
+from onward.runtime.forgiving import forgive
 from onward.runtime.totals import total
 from onward.runtime.worker import CANNOT_START, CLEAN
-from onward.sqlite.unclean import forgive
 
 logger = logging.getLogger("onward.supervisor")
 
@@ -243,12 +243,12 @@ class Supervisor:
     async def _end_late(self, child: Child, process: asyncio.subprocess.Process, task: asyncio.Task[None]) -> None:
         """Kill at the end of a drain; the events in hand are not to blame for it."""
         logger.error("service %s did not drain in time; process %d is killed", child.name, process.pid)
-        database, member = child.database, child.snapshot.get("member")
+        store, member = child.database or child.store, child.snapshot.get("member")
         _kill(process)
         await asyncio.wait([task])
-        if database and member:
+        if store and member:
             try:
-                await asyncio.to_thread(forgive, database, member)
+                await asyncio.to_thread(forgive, store, member)
             except InfrastructureError as error:
                 logger.warning("the kill of service %s counts as an unclean start: %s", child.name, error)
 

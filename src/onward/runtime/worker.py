@@ -130,7 +130,8 @@ async def _asked_to_stop(reader: asyncio.StreamReader) -> None:
 
 @contextlib.asynccontextmanager
 async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    database = str(service.settings.database.absolute()) if service.settings.database is not None else ""
+    settings = service.settings
+    database = str(settings.database.absolute()) if settings.database is not None else ""
 
     async def beat() -> None:
         while True:
@@ -138,7 +139,7 @@ async def _beating(service: Service, writer: asyncio.StreamWriter) -> AsyncItera
                 snapshot = service.snapshot()
             except InfrastructureError:  # the file can't be read, or is closed already, and the loop turns all the same
                 snapshot = service.meter.snapshot()
-            said = {"unready": service.unready(), "snapshot": snapshot, "database": database}
+            said = {"unready": service.unready(), "snapshot": snapshot, "database": database, "store": settings.store}
             _say(writer, {**said, "writing_since": writing_since()})
             await asyncio.sleep(BEAT_S)
 
