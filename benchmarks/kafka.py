@@ -19,8 +19,8 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "postgres", "peers")
-ON_POSTGRES = frozenset({"postgres"})
+MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "peers")
+ON_POSTGRES = frozenset({"postgres", "relay"})
 
 
 @contextmanager
