@@ -54,11 +54,11 @@ class KafkaBroker:
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
         millis = time_ns() // 1_000_000
         time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
-        heading = wire.Headings(time).of
+        heading = wire.Headings().of
         places = self._partitions.of(outgoing)
         for event, partition, new_id in zip(outgoing, places, ids.uuid7_bytes(len(outgoing)), strict=True):
             key = None if event.key is None else event.key.encode()
-            yield event.topic, event.value, key, partition, millis, heading(event, new_id, source)
+            yield event.topic, event.value, key, partition, millis, heading(event, new_id, source, time)
 
     async def consume(self, group: Group) -> KafkaConsumer:
         consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)

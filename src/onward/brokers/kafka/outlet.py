@@ -47,15 +47,15 @@ class KafkaOutlet:
 
 def _prepared(rows: Sequence[OutboxRow]) -> Iterator[Prepared]:
     millis = time_ns() // 1_000_000
+    heading = wire.Headings().of
     for row in rows:
         assert row.stamp is not None
         created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
-        heading = wire.Headings(created).of
         incarnation = row.stamp.incarnation.hex()
         for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
             assert event.id is not None
             assert event.source is not None
             key = None if event.key is None else event.key.encode()
-            headers = heading(event, event.id, event.source)
+            headers = heading(event, event.id, event.source, created)
             headers.insert(wire.NUMBER_AT, wire.number(incarnation, event.topic, partition, number))
             yield event.topic, event.value, key, partition, millis, headers

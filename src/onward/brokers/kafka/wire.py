@@ -30,6 +30,8 @@ EPOCH = 7  # where a record has the epoch of the leader who wrote it
 _TYPE = "ce_type"
 _ID = "ce_id"
 _ID_AT = 3  # behind type, version and the version of CloudEvents
+_TIME = "ce_time"
+_TIME_AT = 5  # behind the source
 _SECOND = ("ce_dataversion", b"1")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -152,22 +154,22 @@ def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers
 
 
 class Headings:
-    """Headers of events that go out together: those of one kind differ in no more than their ids."""
+    """Headers of events that go out together: those of one kind differ in no more than their ids and times."""
 
-    def __init__(self, time: bytes) -> None:
-        self._time = time
+    def __init__(self) -> None:
         self._kinds: dict[tuple[str, int, str], Headers] = {}
 
-    def of(self, event: Outgoing, new_id: bytes, source: str) -> Headers:
+    def of(self, event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers:
         """As `headers`, a list of its own."""
         if event.extra or not event.type:
-            return headers(event, new_id, source, self._time)
+            return headers(event, new_id, source, time)
         kind = (event.type, event.version, event.source or source)
         found = self._kinds.get(kind)
         if found is None:
-            found = self._kinds[kind] = headers(event, new_id, source, self._time)
+            found = self._kinds[kind] = headers(event, new_id, source, time)
         written = found.copy()
         written[_ID_AT] = (_ID, _id(event.id or new_id))
+        written[_TIME_AT] = (_TIME, time)
         return written
 
 

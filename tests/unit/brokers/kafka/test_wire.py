@@ -172,7 +172,7 @@ def test_events_sent_together_have_the_headers_that_each_has_alone() -> None:
         event._replace(extra=b'{"traceparent":"00-1"}'),
         event._replace(type=""),
     ]
-    together = wire.Headings(b"now")
+    together = wire.Headings()
     for number, each in enumerate(events):
-        new_id = bytes([number]) * 16
-        assert together.of(each, new_id, "till") == wire.headers(each, new_id, "till", b"now")
+        new_id, time = bytes([number]) * 16, b"%d" % number
+        assert together.of(each, new_id, "till", time) == wire.headers(each, new_id, "till", time)
