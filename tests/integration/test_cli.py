@@ -97,6 +97,17 @@ def test_a_command_on_a_missing_file_says_so_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("tail",), ("publish", "things")])
+def test_a_command_on_a_files_log_says_so_where_the_store_is_a_database(
+    onward: Onward, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ONWARD_STORE", "postgresql://shop:secret@host/shop")
+    result = onward(*arguments)
+    assert result.exit_code == 1
+    assert "works on the log in a file, and ONWARD_STORE names postgresql://host/shop" in result.stderr
+    assert "secret" not in result.output
+
+
 def test_a_file_of_another_program_is_refused(onward: Onward, database_path: Path) -> None:
     database_path.write_text("not a database at all, " * 100)
     result = onward("status")

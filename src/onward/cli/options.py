@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from onward.settings import DEFAULT_URL, sqlite_path
+from onward.errors import SettingError
+from onward.settings import DEFAULT_URL, POSTGRES, shown, sqlite_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,4 +33,10 @@ def json_option(command: Command) -> Command:
 def _database(_ctx: click.Context, _parameter: click.Parameter, given: str | None) -> Path:
     if given is not None:
         return Path(given.removeprefix("sqlite:///"))
-    return sqlite_path(os.environ.get("ONWARD_STORE") or DEFAULT_URL, "store")
+    store = os.environ.get("ONWARD_STORE") or DEFAULT_URL
+    if store.startswith(POSTGRES):
+        raise SettingError(
+            f"This command works on the log in a file, and ONWARD_STORE names {shown(store)}, whose events are with its"
+            " broker: the tools of the broker read and write them. Nothing was done; --database names a file."
+        )
+    return sqlite_path(store, "store")

@@ -34,28 +34,6 @@ def view_options(command: Command) -> Command:
     return viewing  # type: ignore[return-value]  # it takes three options where the command takes their view
 
 
-def schema_options(command: Command) -> Command:
-    """`--store` and `--database`; the command gets a SchemaView as `schema`."""
-
-    @_store_options
-    @wraps(command)
-    def viewing(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
-        return command(*args, schema=schema_of(chosen(store, database)), **options)
-
-    return viewing  # type: ignore[return-value]  # it takes two options where the command takes their view
-
-
-def record_options(command: Command) -> Command:
-    """`--store` and `--database`; the command gets a RecordView as `record`."""
-
-    @_store_options
-    @wraps(command)
-    def viewing(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
-        return command(*args, record=record_of(chosen(store, database)), **options)
-
-    return viewing  # type: ignore[return-value]  # it takes two options where the command takes their view
-
-
 def _store_options(command: Command) -> Command:
     store = click.option(
         "--store",
@@ -122,3 +100,21 @@ def _adapter(module: str) -> ModuleType:
         if error.name != "confluent_kafka":
             raise
         raise MissingExtraError("A broker on Kafka needs the extra `kafka`: pip install 'onward[kafka]'.") from error
+
+
+def _given(name: str, make: Callable[[str], object]) -> Callable[[Command], Command]:
+    """`--store` and `--database`; the command gets what `make` makes of the address, as `name`."""
+
+    def decorate(command: Command) -> Command:
+        @_store_options
+        @wraps(command)
+        def opened(*args: Any, store: str | None, database: str | None, **options: Any) -> Any:
+            return command(*args, **{name: make(chosen(store, database))}, **options)
+
+        return opened  # type: ignore[return-value]  # it takes two options where the command takes what they name
+
+    return decorate
+
+
+schema_options = _given("schema", schema_of)
+record_options = _given("record", record_of)
