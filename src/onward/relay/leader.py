@@ -18,7 +18,7 @@ from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
 
-LEASE_S = 10.0
+LEASE_S = 5.0
 PROLONG_S = LEASE_S / 3
 LOOK_S = 0.25  # the net under `told`, and how soon a delayed event leaves
 VACANT_S = 1.0  # between two looks whether the lease is free

@@ -8,9 +8,10 @@ from pathlib import Path
 from onward import App, Context, Event, Retry, Transaction
 from onward.errors import StoreUnreachableError
 
-TABLES = """
+PLACE = "BIGSERIAL" if os.environ.get("ONWARD_STORE", "").startswith("postgresql:") else "INTEGER"
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS effect
-    (place INTEGER PRIMARY KEY, handler TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL)
+    (place {PLACE} PRIMARY KEY, handler TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL)
 """
 INSERT = "INSERT INTO effect (handler, key, n) VALUES (:handler, :key, :n)"
 

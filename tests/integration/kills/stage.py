@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
+import psycopg
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
@@ -33,11 +34,12 @@ asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv
 
 
 class Stage:
-    """One database in a folder of its own, with the log in it unless `broker` names another."""
+    """One database, a file in its folder unless `store` names another; with the log in it unless `broker` names one."""
 
-    def __init__(self, folder: Path, broker: str = "") -> None:
+    def __init__(self, folder: Path, broker: str = "", store: str = "") -> None:
         self.folder = folder
         self.broker = broker
+        self.store = store
         self.database = folder / "bank.db"
         self.acknowledged = folder / "acknowledged"
         self.points = folder / "points"
@@ -47,7 +49,7 @@ class Stage:
         return {
             **os.environ,
             "ONWARD_BROKER": self.broker,
-            "ONWARD_STORE": f"sqlite:///{self.database}",
+            "ONWARD_STORE": self.store or f"sqlite:///{self.database}",
             "ONWARD_FAILPOINT": failpoint,
             "ONWARD_FAILPOINT_DIR": str(self.points),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
@@ -58,6 +60,16 @@ class Stage:
         return subprocess.run(
             [sys.executable, "-c", PUBLISHER, str(first), str(last), str(self.acknowledged), str(delay_s)],
             env=self.environment(failpoint),
+            cwd=ROOT,
+            timeout=PATIENCE_S,
+            check=False,
+        ).returncode
+
+    def audited(self) -> int:
+        """What `onward audit` exits with: 0 where every event is accounted for."""
+        return subprocess.run(
+            [sys.executable, "-m", "onward", "audit"],
+            env=self.environment(),
             cwd=ROOT,
             timeout=PATIENCE_S,
             check=False,
@@ -101,7 +113,7 @@ class Stage:
 
     def members(self) -> list[int]:
         """Process ids of the workers that have joined."""
-        found = []
+        found: list[int] = []
         for path in (self.folder / "bank.db-run" / "members").glob("*.json"):
             with suppress(ValueError, OSError):
                 found.append(int(json.loads(path.read_bytes())["pid"]))
@@ -109,6 +121,8 @@ class Stage:
 
     def effects(self, handler: str) -> list[tuple[str, int]]:
         """(key, n) in the order in which they were committed."""
+        if self.store:
+            return self._effects_on_server(handler)
         with suppress(apsw.SQLError, apsw.CantOpenError):
             connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
             connection.set_busy_timeout(5000)
@@ -117,6 +131,12 @@ class Stage:
                 return [(str(key), int(str(n))) for key, n in rows]
             finally:
                 connection.close()
+        return []
+
+    def _effects_on_server(self, handler: str) -> list[tuple[str, int]]:
+        with psycopg.connect(self.store) as connection, suppress(psycopg.errors.UndefinedTable):
+            rows = connection.execute("SELECT key, n FROM effect WHERE handler = %s ORDER BY place", (handler,))
+            return rows.fetchall()
         return []
 
     def wait_for(self, handler: str, count: int) -> list[tuple[str, int]]:
