@@ -254,13 +254,14 @@ class App:
     @property
     def _home(self) -> Home:
         if self._engine is not None and self._engine.file is not None:
-            return runtime.Home(self.name, self._engine.file.database.path, False, self._identity)
+            return runtime.Home(self.name, self._engine.file.database.path)
         settings = self.settings
-        return runtime.Home(self.name, runtime.place_of(settings), settings.database is None, self._identity)
-
-    def _identity(self) -> str:
-        """Of the store, asked of it where it is not open here."""
-        return self._engine.store.identity if self._engine is not None else runtime.identity_of(self.settings)
+        place = runtime.place_of(settings)
+        if settings.database is not None:
+            return runtime.Home(self.name, place)
+        if self._engine is not None:
+            return runtime.Home(self.name, place, self._engine.store.identity)
+        return runtime.Home(self.name, place, lambda: runtime.identity_of(settings))
 
     async def _opened(self) -> Engine:
         if self._engine is None:

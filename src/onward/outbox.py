@@ -22,8 +22,8 @@ class Home:
 
     service: str
     place: str  # as the transactions of its store have it
-    is_database: bool  # on PostgreSQL, where users have connections of their own
-    identity: Callable[[], str]  # of the store; may ask the database, and wait for it
+    identity: str | Callable[[], str] = ""
+    """Of a store on PostgreSQL, where users have connections of their own; or what asks the database, and waits."""
 
 
 class Outbox:
@@ -55,14 +55,17 @@ class Outbox:
         if self._guest is None:
             self._statements.publish(events, at, delay)
         elif outgoing := put_off(encode_all(events), due_micros(time(), at, delay)):
-            self._guest.publish(outgoing, self._home.service, self._home.identity())
+            identity = self._home.identity
+            store = identity if isinstance(identity, str) else identity()
+            self._guest.publish(outgoing, self._home.service, store)
 
     async def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
         """`add` for what has to be awaited too."""
         if self._guest is None:
             self._statements.publish(events, at, delay)
         elif outgoing := put_off(encode_all(events), due_micros(time(), at, delay)):
-            store = await asyncio.to_thread(self._home.identity)
+            identity = self._home.identity
+            store = identity if isinstance(identity, str) else await asyncio.to_thread(identity)
             await self._guest.publish_async(outgoing, self._home.service, store)
 
 
@@ -98,7 +101,7 @@ def _guest(session: object, home: Home) -> Guest:
             " where the store is on PostgreSQL also a connection of psycopg, a session or connection of SQLAlchemy, and"
             " Django's `connection`. Nothing was published."
         )
-    if not home.is_database:
+    if not home.identity:
         refuse_file(kinds[0])
     module, name = found
     try:

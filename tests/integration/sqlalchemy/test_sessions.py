@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, Table, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, selectinload
@@ -328,3 +328,20 @@ def test_many_rows_at_once_are_counted(place: Place) -> None:
     asyncio.run(place.handle(app, *numbers(1)))
     assert place.rows(DEAD) == []
     assert counts == [(5, 0, ["key", "total"], ["k0", "k1", "k2", "k3", "k4"])]
+
+
+def test_a_column_may_be_called_anything(place: Place) -> None:
+    app = place.app()
+    found: list[Any] = []
+    odd = Table("odd", MetaData(), Column("order-id", Integer), Column("sum total", Integer), Column("a$b?c", Integer))
+
+    @app.on(Numbered, retry=TWICE)
+    async def note(event: Numbered, session: AsyncSession) -> None:
+        await session.execute(text('CREATE TABLE odd ("order-id" INTEGER, "sum total" INTEGER, "a$b?c" INTEGER)'))
+        await session.execute(insert(odd).values({"order-id": 1, "sum total": 2, "a$b?c": 3}))
+        await session.execute(update(odd).where(odd.c["order-id"] == 1).values({"a$b?c": 4}))
+        found.extend((await session.execute(select(odd).where(odd.c["a$b?c"].in_([4, 5])))).all())
+
+    asyncio.run(place.handle(app, *numbers(1)))
+    assert place.rows(DEAD) == []
+    assert found == [(1, 2, 4)]

@@ -139,6 +139,21 @@ def test_a_connection_that_commits_each_statement_by_itself_is_refused(till: Til
     assert till.waiting() == []
 
 
+def test_a_block_on_a_connection_that_commits_by_itself_is_a_transaction(till: Till) -> None:
+    async def scene() -> None:
+        async with plain(till.url) as connection:
+            with connection.transaction():
+                await till.app.publish(Paid(n=1), within=connection)
+            with suppress(Undone), connection.transaction():
+                await till.app.publish(Paid(n=2), within=connection)
+                raise Undone
+        async with asynchronous(till.url) as connection, connection.transaction(), connection.pipeline():
+            await till.app.publish(Paid(n=3), within=connection)
+
+    asyncio.run(scene())
+    assert till.waiting() == [[1], [3]]
+
+
 def test_a_service_on_a_file_publishes_in_transactions_of_its_own(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONWARD_CLERK_STORE", "sqlite:///./clerk.db")
     clerk = App("clerk")

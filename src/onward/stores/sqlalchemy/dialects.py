@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import immutabledict
 
 from onward.errors import TransactionError
 from onward.stores.sqlalchemy import sqlite_dbapi
@@ -58,10 +59,22 @@ class _Inside(DefaultDialect):
         return None
 
 
+class SqliteNames(SQLiteCompiler):
+    """Parameters are called after columns, whose names may hold what SQLite would read as an operator."""
+
+    bindname_escape_characters = immutabledict(
+        {
+            **SQLiteCompiler.bindname_escape_characters,
+            **{each: f"_x{ord(each):x}_" for each in "!\"#$&'*+,-/;<=>?@\\^`{|}~"},
+        }
+    )
+
+
 class SqliteInside(_Inside, SQLiteDialect):
     driver = "apsw"
     supports_statement_cache = True
     default_paramstyle = "named"
+    statement_compiler = SqliteNames
 
     @classmethod
     def import_dbapi(cls) -> Any:
