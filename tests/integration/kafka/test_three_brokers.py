@@ -1,0 +1,40 @@
+"""Three brokers, three copies, two in sync: one of them may die in the middle of everything."""
+
+import asyncio
+from pathlib import Path
+
+from scripts.servers.kafka import Kafka
+from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Stage, assert_exactly_once, placed
+from tests.integration.services import running
+
+BATCH = 50
+BATCHES = 120
+
+
+def test_a_leader_killed_while_events_are_sent_and_handled_loses_nothing_and_doubles_nothing(
+    kafka_cluster: Kafka, tmp_path: Path
+) -> None:
+    stage = Stage(kafka_cluster, tmp_path)
+    killed_at: list[int] = []
+
+    def kill_a_leader() -> None:
+        leader = stage.admin.list_topics(TOPIC, timeout=PATIENCE_S).topics[TOPIC].partitions[0].leader
+        next(node for node in kafka_cluster.nodes if node.number == leader).kill()
+
+    async def scene() -> None:
+        sender, service = stage.app(), stage.recorder()
+        async with running(service):
+            for number in range(BATCHES):
+                if number == BATCHES // 3:
+                    await stage.until(lambda: len(stage.effects()) > 0)
+                    killed_at.append(len(stage.effects()))
+                    kill = asyncio.create_task(asyncio.to_thread(kill_a_leader))
+                await sender.send(*placed(range(number * BATCH, (number + 1) * BATCH), keys=40))
+            await kill
+            await stage.until_handled(BATCH * BATCHES)
+        await sender.close()
+
+    asyncio.run(scene())
+    assert 0 < killed_at[0] < BATCH * BATCHES
+    assert_exactly_once(stage.effects(), range(BATCH * BATCHES))
+    assert len(stage.effects()) == BATCH * BATCHES
