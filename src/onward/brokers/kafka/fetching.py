@@ -242,11 +242,12 @@ class Fetcher:
 
     def _shown(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Called by the library, inside `poll`: what Kafka did not take is shown again with the next progress."""
-        for place in places:
-            why = error or place.error
-            if why is not None:
-                self._committed.pop(place.partition, None)
-                logger.info("%s", self._client.teller.told(why, f"Showing how far group {self._group.name!r} is"))
+        refused = {place.partition: error or place.error for place in places if error or place.error}
+        for partition in refused:
+            self._committed.pop(partition, None)
+        why = next(iter(refused.values()), None)
+        if why is not None:
+            logger.info("%s", self._client.teller.told(why, f"Showing how far group {self._group.name!r} is"))
 
     def _look_after_servers(self) -> None:
         """Raises BrokerUnreachableError once no server has answered for DOWN_S."""
