@@ -16,6 +16,7 @@ from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.migration import migrate, migrations
 from onward.stores.postgres.outbox import PostgresOutbox, append
 from onward.stores.postgres.store import PostgresStore
+from onward.stores.postgres.view import DatabaseView
 from onward.testing.clock import FakeClock
 from onward.testing.contracts import (
     AccountContract,
@@ -23,13 +24,17 @@ from onward.testing.contracts import (
     LogElsewhereContract,
     OpenOutbox,
     OpenStore,
+    OpenView,
     OutboxBench,
     OutboxContract,
     Published,
     ReadingContract,
     RegistrationContract,
     StoreBench,
+    ToldLogs,
     TransactionContract,
+    ViewBench,
+    ViewContract,
 )
 
 
@@ -77,6 +82,21 @@ class TestPostgresStore(
             broker = MemoryBroker()
             store = PostgresStore(Address.read(postgres_url), "shop")
             yield StoreBench(store, broker, DatabaseInspection(postgres_url))
+            await store.close()
+            await broker.close()
+
+        return open_it
+
+
+class TestDatabaseView(ViewContract):
+    @pytest.fixture
+    def open_view(self, postgres_url: str) -> OpenView:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[ViewBench]:
+            broker, logs = MemoryBroker(), ToldLogs()
+            store = PostgresStore(Address.read(postgres_url), "shop")
+            bench = StoreBench(store, broker, DatabaseInspection(postgres_url))
+            yield ViewBench(bench, DatabaseView(postgres_url, logs), logs)
             await store.close()
             await broker.close()
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from onward.brokers.memory import MemoryBroker
 from onward.brokers.sqlite import SqliteBroker, SqliteConsumer
 from onward.ports import Broker, Group, Log, Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.delivery import DelayedEvents
 from onward.sqlite.log import FileLog
 from onward.sqlite.outbox import FileOutbox
+from onward.sqlite.view import FileView
 from onward.stores.sqlite import SqliteStore
 from onward.testing import FakeClock
 from onward.testing.contracts import (
@@ -29,14 +31,18 @@ from onward.testing.contracts import (
     OpenDelays,
     OpenOutbox,
     OpenStore,
+    OpenView,
     OutboxBench,
     OutboxContract,
     Published,
     ReadingContract,
     RegistrationContract,
     StoreBench,
+    ToldLogs,
     TransactionContract,
     TurnContract,
+    ViewBench,
+    ViewContract,
     logged,
 )
 
@@ -132,6 +138,22 @@ class TestSqliteStore(
             log = FileLog(database)
             broker = SharedBroker(log)
             yield StoreBench(SqliteStore(log, "shop"), broker, FileInspection(database, broker.log))
+            await broker.close()
+            database.close()
+
+        return open_it
+
+
+class TestFileView(ViewContract):
+    @pytest.fixture
+    def open_view(self, database_path: Path) -> OpenView:
+        @asynccontextmanager
+        async def open_it() -> AsyncIterator[ViewBench]:
+            database = Database.open(database_path)
+            broker, logs = MemoryBroker(), ToldLogs()
+            store = SqliteStore(FileLog(database), "shop", broker="Elsewhere", outbox=FileOutbox(database, "shop"))
+            bench = StoreBench(store, broker, FileInspection(database, broker.log))
+            yield ViewBench(bench, FileView(database_path, logs), logs)
             await broker.close()
             database.close()
 

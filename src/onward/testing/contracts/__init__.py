@@ -24,6 +24,7 @@ from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
 from onward.testing.contracts.scenes import OpenBroker, OpenStore, Published, StoreBench, StoreInspection, logged
 from onward.testing.contracts.transactions import TransactionContract, TurnContract
+from onward.testing.contracts.views import OpenView, ToldLogs, ViewBench, ViewContract
 
 __all__ = [
     "AccountContract",
@@ -39,6 +40,7 @@ __all__ = [
     "OpenDelays",
     "OpenOutbox",
     "OpenStore",
+    "OpenView",
     "OutboxBench",
     "OutboxContract",
     "Published",
@@ -46,7 +48,10 @@ __all__ = [
     "RegistrationContract",
     "StoreBench",
     "StoreInspection",
+    "ToldLogs",
     "TransactionContract",
     "TurnContract",
+    "ViewBench",
+    "ViewContract",
     "logged",
 ]

@@ -1,0 +1,213 @@
+"""What a store shows from outside, while a service is at work on it, of logs that somebody else holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from onward.errors import StoreError
+from onward.events import Envelope
+from onward.inspection.finding import Finding
+from onward.inspection.letter import Letter
+from onward.inspection.report import Report, Wrong
+from onward.inspection.status import Standing
+from onward.inspection.view import Bounds, Ruling, StoreView
+from onward.ports import Claim, DeadLetter, Place, Settlement, Shift
+from onward.testing.contracts.scenes import ORDERS, SCENE_S, StoreBench
+
+
+@dataclass(slots=True)
+class ToldLogs:
+    """`LogsView` of the topic ORDERS, whose partitions end where a scene says."""
+
+    bounds_told: list[Bounds] = field(default_factory=lambda: [(0, 0)] * ORDERS.partitions)
+
+    def bounds(self, topics: Collection[str]) -> Mapping[str, Sequence[Bounds]]:
+        return {topic: self.bounds_told for topic in topics if topic == ORDERS.name}
+
+    def examine(self, topics: Collection[str]) -> list[Finding]:
+        return [Finding("broker", True, f"has {', '.join(topics)}")]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewBench:
+    """A store whose logs are elsewhere, the view of it, and what that view knows of the logs."""
+
+    bench: StoreBench
+    view: StoreView
+    logs: ToldLogs
+
+    async def settled(self, settlement: Settlement) -> Claim:
+        """The subscription's first partition moved so far."""
+        claim = await self.bench.claimed()
+        async with self.bench.store.unit() as unit:
+            await unit.commit(claim, settlement)
+        self.logs.bounds_told[0] = (0, claim.position.next)
+        return claim
+
+    async def with_a_dead_letter(self) -> Claim:
+        """Four events: three succeeded, and the last is a dead letter."""
+        position = (await self.bench.claimed()).position
+        return await self.settled(Settlement(position.finish_through(4), {"pay": 3}, dead=[_LETTER]))
+
+    async def standing(self) -> Standing:
+        (found,) = (await asyncio.to_thread(self.view.status)).subscriptions
+        return found
+
+    async def audit(self) -> Report:
+        return await asyncio.to_thread(self.view.audit)
+
+    async def rule(self, ruling: Ruling, ids: Sequence[int] | None) -> int:
+        return await asyncio.to_thread(self.view.rule, ruling, ids)
+
+    async def letters(self, *, every_state: bool = False) -> list[tuple[str, int]]:
+        """(state, offset) of each, the newest first."""
+        found = await asyncio.to_thread(lambda: self.view.letters(every_state=every_state))
+        return [(each.state, each.offset) for each in found]
+
+
+OpenView = Callable[[], AbstractAsyncContextManager[ViewBench]]
+
+
+def on_view(
+    scene: Callable[[ViewContract, ViewBench], Awaitable[None]],
+) -> Callable[[ViewContract, OpenView], None]:
+    def test(self: ViewContract, open_view: OpenView) -> None:
+        async def play() -> None:
+            async with asyncio.timeout(SCENE_S), open_view() as bench:
+                await scene(self, bench)
+
+        asyncio.run(play())
+
+    test.__name__ = test.__qualname__ = scene.__name__
+    return test
+
+
+class ViewContract:
+    """Supply the fixture `open_view`."""
+
+    @on_view
+    async def test_a_subscription_stands_where_its_accounts_do(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        bench.logs.bounds_told[:2] = [(0, 6), (0, 1)]
+        found = await bench.standing()
+        assert (found.service, found.topic, found.handlers) == ("shop", "orders", ("pay",))
+        assert (found.lag, found.handled, found.dead_letters, found.retrying) == (3, 4, 1, 0)
+        assert [holder.lag for holder in found.holders] == [2, 1, 0, 0]
+
+    @on_view
+    async def test_what_became_of_events_adds_up_while_some_wait(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        bench.logs.bounds_told[0] = (0, 7)
+        report = await bench.audit()
+        assert report.problems == ()
+        (tally,) = [each for each in report.tallies if each.published]
+        assert (tally.published, tally.done, tally.in_flight) == (7, 4, 3)
+        assert (tally.handlers["pay"].succeeded, tally.handlers["pay"].dead) == (3, 1)
+
+    @on_view
+    async def test_an_event_that_left_the_log_before_it_was_handled_has_a_name(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        bench.logs.bounds_told[0] = (5, 7)
+        (problem,) = (await bench.audit()).problems
+        assert problem.kind is Wrong.LOST
+        assert "orders, partition 0, offset 4: it left the log before" in problem.sentence
+
+    @on_view
+    async def test_a_position_beyond_the_log_is_damage(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        bench.logs.bounds_told[0] = (0, 3)
+        problem, *_ = (await bench.audit()).problems
+        assert problem.kind is Wrong.DAMAGED
+        assert "the log of this partition ends at 3" in problem.sentence
+
+    @on_view
+    async def test_what_a_log_lost_is_lost_and_not_skipped(self, bench: ViewBench) -> None:
+        position = (await bench.bench.claimed()).position
+        shift = Shift(0, Place(10, "log a"), anew=False, why="retention took them")
+        await bench.settled(Settlement(position.finish_through(10), skipped=10, shift=shift))
+        report = await bench.audit()
+        (problem,) = report.problems
+        assert (problem.kind, problem.count) == (Wrong.LOST, 10)
+        assert "since retention took them" in problem.sentence
+        assert [(each.skipped, each.lost) for each in report.tallies if each.published] == [(0, 10)]
+
+    @on_view
+    async def test_a_dead_letter_is_shown_with_its_event(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        (found,) = await asyncio.to_thread(bench.view.letters)
+        assert (found.service, found.handler, found.topic, found.partition) == ("shop", "pay", "orders", 0)
+        assert (found.event_id, found.event_key, found.value) == ("e", "k", b'{"n": 1}')
+        assert (found.event_time, found.first_at) == (_LETTER.envelope.time, 1000.0)
+        assert await asyncio.to_thread(bench.view.letters, [found.id]) == [found]
+        with pytest.raises(StoreError, match="There is no dead letter 99"):
+            await asyncio.to_thread(bench.view.letters, [99])
+
+    @on_view
+    async def test_a_letter_to_be_retried_is_on_its_way_to_its_handler(self, bench: ViewBench) -> None:
+        claim = await bench.with_a_dead_letter()
+        assert await bench.rule(Ruling.RETRY, None) == 1
+        assert await bench.letters() == [("retrying", 3)]
+        async with bench.bench.store.unit() as unit:
+            assert len(await unit.retrying(claim)) == 1
+        assert (await bench.standing()).retrying == 1
+
+    @on_view
+    async def test_a_discarded_letter_stays_on_record_and_the_sums_hold(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        assert await bench.rule(Ruling.DISCARD, None) == 1
+        assert await bench.letters() == []
+        assert await bench.letters(every_state=True) == [("discarded", 3)]
+        assert (await bench.audit()).problems == ()
+        with pytest.raises(StoreError, match="it is discarded already"):
+            await bench.rule(Ruling.RETRY, [(await asyncio.to_thread(_first, bench.view)).id])
+
+    @on_view
+    async def test_all_letters_that_are_named_are_ruled_on_or_none_is(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        letter_id = (await asyncio.to_thread(_first, bench.view)).id
+        for ruling in Ruling:
+            with pytest.raises(StoreError, match="There is no dead letter 99"):
+                await bench.rule(ruling, [letter_id, 99])
+        assert await bench.letters() == [("dead", 3)]
+
+    @on_view
+    async def test_an_examination_finds_dead_letters_and_asks_the_logs(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        found = {each.subject: each for each in await asyncio.to_thread(bench.view.examine)}
+        assert not found["dead letters"].fine
+        assert found["broker"].sentence == "has orders"
+
+
+def _first(view: StoreView) -> Letter:
+    return view.letters(every_state=True)[0]
+
+
+_LETTER = DeadLetter(
+    3,
+    "pay",
+    "fatal",
+    "ValueError: no",
+    "ValueError: no, in pay",
+    "fingerprint",
+    1,
+    1000.0,
+    Envelope(
+        id="e",
+        source="shop",
+        type="contract.event",
+        version=1,
+        topic=ORDERS.name,
+        partition=0,
+        offset=3,
+        key="k",
+        time=datetime(2026, 3, 1, 12, 30, tzinfo=UTC),
+        extensions={},
+    ),
+    b'{"n": 1}',
+)
