@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.harness import ABSENT
+from scripts.servers.errors import Absent
 
 
 def main() -> int:
@@ -15,7 +16,7 @@ def main() -> int:
     found = {each.name: each for each in importlib.import_module(module).BENCHMARKS}
     try:
         values = found[name].sides[side](int(count), Path(folder))
-    except ImportError as error:
+    except (ImportError, Absent) as error:
         print(error, file=sys.stderr)
         return ABSENT
     print(json.dumps(values))

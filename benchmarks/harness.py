@@ -63,7 +63,7 @@ class Figure:
 
 
 def run(module: str, benchmark: Benchmark, size: Size, tell: Callable[[str], None]) -> list[Figure]:
-    """Raises RuntimeError when a side fails; a side whose package is absent is left out and told."""
+    """Raises RuntimeError when a side fails; a side that needs what is absent is left out and told."""
     rounds = 1 if size is Size.QUICK else benchmark.rounds
     count = benchmark.sized(size)
     found: dict[str, list[dict[str, float]]] = {}
@@ -76,7 +76,7 @@ def run(module: str, benchmark: Benchmark, size: Size, tell: Callable[[str], Non
             values = _child(module, benchmark, side, count)
             if values is None:
                 absent.add(side)
-                tell(f"{benchmark.name}: {side} is left out, its packages are not installed (make bench does)")
+                tell(f"{benchmark.name}: {side} is left out, what it needs is not installed (make bench does that)")
             else:
                 found.setdefault(side, []).append(values)
     return _figures(benchmark, found)

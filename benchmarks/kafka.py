@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from benchmarks import kafka_orders, kafka_postgres
+from benchmarks import kafka_exactly, kafka_orders, kafka_postgres
 from benchmarks.suite import Suite, measure
 from scripts.servers import kafka_jars, postgres
 from scripts.servers.errors import Absent, Failed
@@ -19,7 +19,7 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "peers")
+MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "exactly", "peers")
 ON_POSTGRES = frozenset({"postgres", "relay"})
 
 
@@ -38,6 +38,8 @@ def _servers(words: Collection[str]) -> Iterator[dict[str, str]]:
             with progress(f"Starting PostgreSQL {postgres.version()}"):
                 os.environ[kafka_postgres.ADDRESS] = postgres.Postgres(keeping).url
             versions["postgres"] = postgres.version()
+        if "exactly" in words:
+            versions |= kafka_exactly.versions()
         yield versions
 
 

@@ -18,7 +18,10 @@ compile test --all-extras --group test --group lint --group build "$@"
 compile demo --extra demo --group build -c requirements/test.lock "$@"
 compile bench --all-extras --group bench --group build -c requirements/test.lock "$@"
 
-echo "Locking requirements/lock.lock ..."
-"$UV" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-    --group lock -o requirements/lock.lock "$@"
+# These agree with nothing: uv is a tool, and Quix Streams has an environment of its own.
+for name in lock quix; do
+    echo "Locking requirements/$name.lock ..."
+    "$UV" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+        --group "$name" -o "requirements/$name.lock" "$@"
+done
