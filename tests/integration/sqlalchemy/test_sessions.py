@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, delete, func, insert, select, text, update
+from sqlalchemy import JSON, Column, Integer, MetaData, Table, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, selectinload
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from onward import BatchFailed, Transaction
+from onward import App, BatchFailed, Transaction
 from onward.errors import TransactionError
-from tests.integration.sqlalchemy.places import TWICE, Account, Counted, Entry, Numbered, Place
+from onward.testing import Harness
+from tests.integration.sqlalchemy.places import TWICE, Account, Counted, Entry, Numbered, Place, tables
 
 ENTRIES = "SELECT n FROM entry ORDER BY n"
 TOTALS = "SELECT key, total FROM holding ORDER BY key"
@@ -345,3 +348,70 @@ def test_a_column_may_be_called_anything(place: Place) -> None:
     asyncio.run(place.handle(app, *numbers(1)))
     assert place.rows(DEAD) == []
     assert found == [(1, 2, 4)]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Facts(Base):
+    __tablename__ = "facts"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    day: Mapped[date]
+    done: Mapped[bool]
+    share: Mapped[float]
+    raw: Mapped[bytes]
+    wait: Mapped[timedelta]
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    words: Mapped[str]
+    absent: Mapped[str | None]
+
+
+def test_values_come_back_as_they_were(place: Place) -> None:
+    app, seen = place.app(), []
+    values: dict[str, Any] = {
+        "id": UUID(int=7),
+        "at": datetime(2026, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 - what a column without a zone holds
+        "day": date(2026, 1, 2),
+        "done": True,
+        "share": 0.1,
+        "raw": b"\0\xff",
+        "wait": timedelta(days=1, seconds=2),
+        "facts": {"a": [1, None, "%(x)s :name"]},
+        "words": "100 % :name; $1 ? it's",
+        "absent": None,
+    }
+
+    @app.on(Numbered, retry=TWICE)
+    async def note(event: Numbered, session: AsyncSession) -> None:
+        connection = await session.connection()
+        await connection.run_sync(Facts.metadata.tables["facts"].create)
+        session.add(Facts(**values))
+        await session.flush()
+        session.expunge_all()
+        query = select(Facts).where(Facts.at == values["at"], Facts.done, Facts.words.contains("100 %"))
+        seen.append((await session.scalars(query)).one())
+
+    asyncio.run(place.handle(app, *numbers(1)))
+    assert place.rows(DEAD) == []
+    assert {name: getattr(seen[0], name) for name in values} == values
+
+
+def test_a_handler_with_a_session_runs_in_the_harness(caplog: pytest.LogCaptureFixture) -> None:
+    app = App("shop", schema=tables("sqlite"))
+
+    @app.on(Numbered)
+    async def note(event: Numbered, session: AsyncSession) -> Counted:
+        await book(event, session)
+        return Counted(n=event.n)
+
+    async def scene() -> None:
+        async with Harness(app) as h:
+            await h.publish(*numbers(1, 2))
+            await h.settle()
+            assert h.rows("SELECT total FROM holding") == [(3,)]
+            assert h.published == [Counted(n=1), Counted(n=2)]
+
+    asyncio.run(scene())
+    assert "waits for something other than" not in caplog.text
