@@ -140,7 +140,7 @@ def _load() -> None:
 
 BENCHMARKS = [
     Benchmark(
-        f"send to handled on Kafka, two processes{', beside 500 others a second' if load else ''}",
+        f"send to handled on Kafka, {'beside 500 others a second' if load else 'two processes'}",
         {
             "raw producer and consumer": partial(_measure, "raw", load),
             "onward": partial(_measure, "onward", load),

@@ -83,8 +83,9 @@ class Watch:
 
     def values(self, count: int) -> dict[str, float]:
         """Per second, and what an event cost of this process's own time, the client library's threads included."""
+        count = max(count, 1)  # the first batch may have been all, where a run is quick
         cpu_s = process_time() - self._cpu
-        return {"rate": count / (perf_counter() - self._began), "CPU": cpu_s / max(count, 1) * 1e6}
+        return {"rate": count / (perf_counter() - self._began), "CPU": cpu_s / count * 1e6}
 
 
 def servers() -> str:

@@ -16,11 +16,22 @@ import pytest
 from scripts.servers.kafka import Kafka
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = {"hand-written loop", "hand-written loop, no savepoints", "onward"}
 
 
-@pytest.mark.parametrize(("part", "sides"), [("plain JSON", OWN)])
-def test_each_part_counts_its_effects_and_prints_one_object_a_line(kafka: Kafka, part: str, sides: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("part", "sides"),
+    [
+        ("plain JSON", {"hand-written loop", "hand-written loop, no savepoints", "onward"}),
+        ("send to Kafka", {"raw producer", "raw producer, no headers", "onward, 1000 a call"}),
+        ("two processes", {"raw producer and consumer", "onward"}),
+        ("Kafka to SQLite to Kafka", {"hand-written loop and relay", "onward"}),
+        ("one blind UPDATE", {"hand-written pipeline", "onward"}),
+        ("1000 events a row", {"SQLite", "PostgreSQL"}),
+    ],
+)
+def test_each_part_counts_its_effects_and_prints_one_object_a_line(
+    kafka: Kafka, postgres_url: str, part: str, sides: set[str]
+) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.kafka", "--quick", "--json", "--only", part],
         cwd=ROOT,
@@ -28,6 +39,7 @@ def test_each_part_counts_its_effects_and_prints_one_object_a_line(kafka: Kafka,
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
             "BENCHMARK_KAFKA": kafka.bootstrap,
+            "BENCHMARK_POSTGRES": postgres_url,
         },
         capture_output=True,
         text=True,
