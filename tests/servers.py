@@ -85,6 +85,6 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 def _kafka(keeping: Keeping, size: int) -> Kafka:
     try:
         kafka_jars.fetch(FETCH_LIMIT_S)
-        return Kafka(keeping, size, short_lived=True)
+        return Kafka(keeping, size, short_lived=True, guarded=size == 1)
     except Absent as error:
         absent(str(error))

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 )
 
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
-from onward.brokers.kafka.failures import PASSING, SILENT, UNKNOWN_TOPIC
+from onward.brokers.kafka.failures import PASSING, REFUSED, SILENT, UNKNOWN_TOPIC
 from onward.brokers.kafka.places import TopicState
 from onward.errors import BrokerError, RegistrationError, SettingError
 from onward.outgoing import MAX_EVENT_BYTES
@@ -44,13 +44,14 @@ class Cluster:
         self._made: AdminClient | None = None
         self._lock = Lock()
         self._name = ""
+        self._locked_out: KafkaError | None = None
         self.identities: dict[str, str] = {}  # of the topics that `identity` was asked for, as of then
 
     def _admin(self) -> AdminClient:
         with self._lock:
             if self._made is None:
                 try:
-                    self._made = AdminClient(self._client.options({}, {}), logger=LIBRARY_LOG)
+                    self._made = AdminClient(self._client.options({}, {"error_cb": self._heard}), logger=LIBRARY_LOG)
                 except KafkaException as error:
                     raise self._client.refused_option(error) from None
             return self._made
@@ -179,7 +180,7 @@ class Cluster:
                 return {key: answer.result(ANSWER_S + 5.0) for key, answer in ask(self._admin()).items()}
             except KafkaException as error:
                 if error.args[0].code() not in PASSING | SILENT or monotonic() > until:
-                    raise self._client.teller.told(error, doing) from None
+                    raise self._told(error, doing) from None
             except TimeoutError:
                 raise self._client.teller.unreachable(doing, "no answer") from None
             # It goes to the server that was last known as the controller: if that is gone, to learn of another may take
@@ -194,9 +195,22 @@ class Cluster:
         try:
             return ask()
         except KafkaException as error:
-            raise self._client.teller.told(error, doing) from None
+            raise self._told(error, doing) from None
         except TimeoutError:
             raise self._client.teller.unreachable(doing, "no answer") from None
+
+    def _told(self, error: KafkaException, doing: str) -> BrokerError:
+        """A request that nobody answers does not say that no server let us in: the library says it by the way."""
+        if error.args[0].code() not in SILENT:
+            return self._client.teller.told(error, doing)
+        self._locked_out = None
+        self._admin().poll(0)
+        return self._client.teller.told(self._locked_out or error, doing)
+
+    def _heard(self, error: KafkaError) -> None:
+        """Called by the library, inside `poll`."""
+        if error.code() in REFUSED or error.code() == KafkaError._SSL:
+            self._locked_out = error
 
 
 def _epoch(answer: ListOffsetsResultInfo) -> int:
