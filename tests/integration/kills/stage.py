@@ -77,10 +77,10 @@ class Stage:
 
     @contextmanager
     def running(
-        self, *services: str, workers: int = 1, failpoint: str = "", options: Sequence[str] = ()
+        self, *services: str, bank: str = "bank", workers: int = 1, failpoint: str = "", options: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
         """`onward run` with these services of the bank; SIGTERM at the end, and it must exit with 0."""
-        targets = [f"tests.integration.kills.bank:{service}" for service in services]
+        targets = [f"tests.integration.kills.{bank}:{service}" for service in services]
         with (self.folder / "run.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "onward", "run", *targets, "--workers", str(workers), *options],
