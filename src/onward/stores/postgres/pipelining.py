@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import psycopg
+from psycopg._preparing import Prepare
+from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
 
 
@@ -26,3 +29,19 @@ def _exit(pipeline: psycopg.AsyncPipeline) -> PQGen[None]:
         yield from pipeline._communicate_gen()
     finally:
         yield from pipeline._fetch_gen(flush=False)
+
+
+class RepeatingCursor(psycopg.AsyncRawCursor[Any]):
+    """For `executemany` in a pipeline: the server reads and plans the statement once, not for each row.
+
+    It gets no name there. A named one would stay behind on the connection, which a pooler gives to others.
+    """
+
+    _known: tuple[bytes, tuple[int, ...]] | None = None
+
+    def _get_prepared(self, pgq: PostgresQuery, prepare: bool | None = None) -> tuple[Prepare, bytes]:
+        statement = (pgq.query, pgq.types)
+        if statement == self._known:
+            return Prepare.YES, b""
+        self._known = statement
+        return Prepare.SHOULD, b""

@@ -12,7 +12,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from onward.errors import StoreError, StoreUnreachableError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.pipelining import pipelined
+from onward.stores.postgres.pipelining import RepeatingCursor, pipelined
 from onward.stores.result import Driven, StatementResult
 
 Arguments = Sequence[Any]
@@ -151,7 +151,8 @@ class Session:
             async with pipelined(self._connection):
                 try:
                     for command in commands:
-                        cursor = self._connection.cursor()
+                        many = len(command.rows) > 1
+                        cursor = RepeatingCursor(self._connection) if many else self._connection.cursor()
                         if command.otherwise is None:
                             await cursor.executemany(command.sql, command.rows)
                         else:
