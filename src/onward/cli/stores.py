@@ -1,23 +1,21 @@
-"""Which store and which broker a command looks at: the one place where their views are put together."""
+"""Which store and which broker a command looks at."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from functools import wraps
-from types import ModuleType
 from typing import Any, TypeVar
 
 import click
 
-from onward.errors import MissingExtraError, SettingError
+from onward.errors import SettingError
 from onward.inspection.record import RecordView
 from onward.inspection.schema import SchemaView
-from onward.inspection.view import LogsView, StoreView
-from onward.settings import DEFAULT_URL, KAFKA, POSTGRES, shown, sqlite_path
+from onward.runtime.adapters import adapter
+from onward.runtime.views import view_of
+from onward.settings import DEFAULT_URL, POSTGRES, sqlite_path
 from onward.sqlite.record import FileRecord
-from onward.sqlite.view import FileView
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,19 +50,10 @@ def chosen(store: str | None, database: str | None) -> str:
     return store or os.environ.get("ONWARD_STORE") or DEFAULT_URL
 
 
-def view_of(store: str, broker: str | None = None) -> StoreView:
-    """`broker` is the address given, stronger than ONWARD_BROKER. Raises SettingError and MissingExtraError."""
-    logs = _logs(broker)
-    if store.startswith(POSTGRES):
-        found: StoreView = _adapter("onward.stores.postgres.view").DatabaseView(store, logs)
-        return found
-    return FileView(sqlite_path(store, "store"), logs)
-
-
 def record_of(store: str) -> RecordView:
     """Raises SettingError and MissingExtraError."""
     if store.startswith(POSTGRES):
-        found: RecordView = _adapter("onward.stores.postgres.record").DatabaseRecord(store)
+        found: RecordView = adapter("onward.stores.postgres.record").DatabaseRecord(store)
         return found
     return FileRecord(sqlite_path(store, "store"))
 
@@ -72,34 +61,12 @@ def record_of(store: str) -> RecordView:
 def schema_of(store: str) -> SchemaView:
     """Raises SettingError for a store that needs no migration, and for an address that can't be used."""
     if store.startswith(POSTGRES):
-        found: SchemaView = _adapter("onward.stores.postgres.schema").DatabaseSchema(store)
+        found: SchemaView = adapter("onward.stores.postgres.schema").DatabaseSchema(store)
         return found
     raise SettingError(
         f"{sqlite_path(store, 'store')} is a file, and the first process of a new version that opens it brings it up to"
         " date: there is nothing to migrate. Nothing was changed; name a PostgreSQL store with --store."
     )
-
-
-def _logs(broker: str | None) -> LogsView | None:
-    """None where the store's file is the broker, or nothing says which one is."""
-    url = broker or os.environ.get("ONWARD_BROKER") or ""
-    if url.startswith(KAFKA):
-        found: LogsView = _adapter("onward.brokers.kafka.view").KafkaView(url)
-        return found
-    if broker is not None and not broker.startswith("sqlite:///"):
-        raise SettingError(
-            f"--broker {shown(broker)} is no broker whose topics can be looked at: write kafka://HOST:PORT."
-        )
-    return None
-
-
-def _adapter(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != "confluent_kafka":
-            raise
-        raise MissingExtraError("A broker on Kafka needs the extra `kafka`: pip install 'onward[kafka]'.") from error
 
 
 def _given(name: str, make: Callable[[str], object]) -> Callable[[Command], Command]:

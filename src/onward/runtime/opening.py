@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import lru_cache
 from typing import Any
 
 from onward.brokers.sqlite import SqliteBroker
-from onward.errors import MissingExtraError
 from onward.relay.leader import Relay
+from onward.runtime.adapters import adapter
 from onward.runtime.clock import SystemClock
 from onward.runtime.engine import Engine, File, Outlets
 from onward.settings import Settings
@@ -27,9 +26,7 @@ def open_engine(service: str, settings: Settings) -> Engine:
     """Raises the StoreError that says why the store can't be used, SettingError and MissingExtraError."""
     if settings.is_one_file:
         return _one_file(service, settings)
-    broker = _adapter("onward.brokers.kafka.broker", "confluent_kafka", "kafka", "A broker on Kafka").KafkaBroker(
-        settings.broker, service
-    )
+    broker = adapter("onward.brokers.kafka.broker").KafkaBroker(settings.broker, service)
     if settings.database is None:
         return _on_postgres(service, settings, broker)
     return _on_file(service, settings, broker)
@@ -60,23 +57,11 @@ def _on_file(service: str, settings: Settings, broker: Any) -> Engine:
 
 
 def _on_postgres(service: str, settings: Settings, broker: Any) -> Engine:
-    postgres = _adapter("onward.stores.postgres.store", "psycopg", "postgres", "A store on PostgreSQL")
+    postgres = adapter("onward.stores.postgres.store")
     store = postgres.PostgresStore(postgres.Address.read(settings.store, service), service)
     relay = Relay(store.outbox, broker.outlet, service)
     store.appended.append(relay.told)
     return Engine(service, broker, store, SystemClock(), None, Outlets(store.outbox, relay))
-
-
-def _adapter(module: str, library: str, extra: str, what: str) -> Any:
-    """An adapter's module. Raises MissingExtraError where its client library is not there."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != library:
-            raise
-        raise MissingExtraError(
-            f"{what} needs the extra `{extra}`: pip install 'onward[{extra}]'. Nothing was opened."
-        ) from error
 
 
 def place_of(settings: Settings) -> str:
@@ -87,12 +72,10 @@ def place_of(settings: Settings) -> str:
 @lru_cache(64)
 def _address(url: str) -> str:
     """As it is shown: read once, since each event that is published in a transaction is compared with it."""
-    address = _adapter("onward.stores.postgres.address", "psycopg", "postgres", "A store on PostgreSQL").Address
-    return str(address.read(url))
+    return str(adapter("onward.stores.postgres.address").Address.read(url))
 
 
 def identity_of(settings: Settings) -> str:
     """Which store it is, on PostgreSQL. It is asked once, over a connection of its own. Raises StoreError."""
-    guests = _adapter("onward.stores.postgres.guests", "psycopg", "postgres", "A store on PostgreSQL")
-    identity: str = guests.identity_of(settings.store)
+    identity: str = adapter("onward.stores.postgres.guests").identity_of(settings.store)
     return identity

@@ -1,27 +1,34 @@
-"""How the services of a file stand, and its audit: for programs that run services and show them."""
+"""How the services of a store stand, and its audit: for programs that run services and show them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from onward.sqlite.audit import audit
-from onward.sqlite.inspection import Inspection
-from onward.sqlite.status import status
+from onward.errors import BrokerError
+from onward.runtime.views import view_of
+from onward.settings import KAFKA
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """One service over all its topics. `handled` and `failures` count from its first start on.
 
-    `pids` are the living processes that hold partitions of it now.
+    `leaving` says whether events of it wait in its outbox, `runs` whether somebody holds partitions of it; `pids` are
+    the processes that do, as far as they are on this machine.
     """
 
     service: str
-    lag: int
-    handled: int
-    failures: int
-    pids: frozenset[int]
+    lag: int = 0
+    handled: int = 0
+    failures: int = 0
+    pids: frozenset[int] = frozenset()
+    leaving: bool = False
+    runs: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait to be handled by it, and one for those that wait to leave."""
+        return self.lag + self.leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +45,36 @@ class Verdict:
 
 
 class Lookout:
-    """Looks at a file that others write; changes nothing. For one caller at a time, in any thread."""
+    """Looks at a store that others write, and at its broker; changes nothing. Blocks: not for an event loop."""
 
-    def __init__(self, database: Path) -> None:
-        """Raises the StoreError that says why there is nothing to look at."""
-        self._inspection = Inspection.open(database)
+    def __init__(self, store: str, broker: str | None = None) -> None:
+        """Their addresses. Raises SettingError and MissingExtraError."""
+        self._view = view_of(store, broker if broker is not None and broker.startswith(KAFKA) else None)
 
     def look(self) -> dict[str, Outlook]:
-        """Every service at one moment, by name: where all lags are zero, nothing is in flight anywhere.
+        """Every service at one moment, by name: where nothing waits for any, nothing is in flight anywhere.
 
-        Raises StoreError.
+        That is so because positions are read first, outboxes with them, and the ends of logs last. Raises StoreError,
+        and BrokerError where the broker does not tell how long its logs are.
         """
-        found: dict[str, Outlook] = {}
-        for each in status(self._inspection).subscriptions:
-            before = found.get(each.service, Outlook(each.service, 0, 0, 0, frozenset()))
-            found[each.service] = Outlook(
-                each.service,
-                before.lag + (each.lag or 0),
-                before.handled + each.handled,
-                before.failures + each.dead_letters + each.retrying,
-                before.pids | {holder.pid for holder in each.holders if holder.pid is not None},
+        status = self._view.status()
+        if status.unknown:
+            raise BrokerError(status.unknown)
+        found = {each.service: Outlook(each.service, leaving=each.oldest_age_s is not None) for each in status.outboxes}
+        for each in status.subscriptions:
+            before = found.get(each.service, Outlook(each.service))
+            found[each.service] = replace(
+                before,
+                lag=before.lag + (each.lag or 0),
+                handled=before.handled + each.handled,
+                failures=before.failures + each.dead_letters + each.retrying,
+                pids=before.pids | {holder.pid for holder in each.holders if holder.pid is not None},
+                runs=before.runs or any(holder.member is not None for holder in each.holders),
             )
         return found
 
-    def __enter__(self) -> Lookout:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Safe to repeat."""
-        self._inspection.close()
-
-
-def audited(database: Path) -> Verdict:
-    """Account for every event of the file. Takes seconds for a million events. Raises StoreError."""
-    report = audit(database)
-    sentences = tuple(f"{problem.kind.value}: {problem.sentence}" for problem in report.problems)
-    return Verdict(report.events, report.invariants, sentences)
+    def audit(self) -> Verdict:
+        """Account for every event. Takes seconds for a million events. Raises StoreError and BrokerError."""
+        report = self._view.audit()
+        sentences = tuple(f"{problem.kind.value}: {problem.sentence}" for problem in report.problems)
+        return Verdict(report.events, report.invariants, sentences)

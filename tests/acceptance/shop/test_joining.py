@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from onward.blueprints.shop import inventory, payment
-from onward.runtime.outlook import Lookout, audited
+from onward.runtime.outlook import Lookout
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.inspection import inspecting
 from tests.unit.blueprints.shop.orders import order
@@ -38,10 +38,9 @@ def sell(shop: Path, *order_ids: str) -> None:
             for app in (inventory.app, payment.app):
                 await stack.enter_async_context(app.lifespan())
             await payment.app.publish(*(order(order_id, backorder=True) for order_id in order_ids))
-            with Lookout(shop) as lookout:
-                async with asyncio.timeout(PATIENCE_S):
-                    while any(lookout.look()[name].lag for name in ("inventory", "payment")):
-                        await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE_S):
+                while any(lookout(shop).look()[name].lag for name in ("inventory", "payment")):
+                    await asyncio.sleep(0.01)
 
     asyncio.run(trade())
 
@@ -61,13 +60,16 @@ def run_loyalty(shop: Path, *options: str) -> None:
 
 
 async def _until_done(shop: Path, process: subprocess.Popen[str]) -> None:
-    with Lookout(shop) as lookout:
-        async with asyncio.timeout(PATIENCE_S):
-            while process.poll() is None:
-                found = lookout.look().get("loyalty")
-                if found is not None and found.pids and not found.lag:
-                    return
-                await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE_S):
+        while process.poll() is None:
+            found = lookout(shop).look().get("loyalty")
+            if found is not None and found.pids and not found.lag:
+                return
+            await asyncio.sleep(0.02)
+
+
+def lookout(shop: Path) -> Lookout:
+    return Lookout(f"sqlite:///{shop}")
 
 
 def points(shop: Path) -> int:
@@ -89,7 +91,7 @@ def test_a_service_joins_from_where_it_is_told_and_later_runs_go_on_from_there(
     assert points(shop) == (of_history + 1) * POINTS
     run_loyalty(shop, "--start", "earliest")
     assert points(shop) == (of_history + 1) * POINTS, "the store knows it by now: it goes on where it stood"
-    assert audited(shop).problems == ()
+    assert lookout(shop).audit().problems == ()
     with inspecting(shop) as inspection:
         declared = {handler.start for each in subscriptions(inspection) for handler in each.handlers}
     assert declared == {"earliest"}, "what is on record is the declaration"

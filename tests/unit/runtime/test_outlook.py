@@ -7,7 +7,7 @@ import pytest
 
 from onward import App, Event, Transaction
 from onward.errors import StoreError
-from onward.runtime.outlook import Lookout, audited
+from onward.runtime.outlook import Lookout
 
 
 class Seen(Event, type="outlook.seen", topic="seen"):
@@ -31,20 +31,20 @@ def test_what_waits_is_seen_before_and_after_it_is_handled(database_path: Path) 
             pass
         await app.publish(*(Seen(place=place) for place in range(5)))
         await app.close()
-        with Lookout(database_path) as lookout:
-            before = lookout.look()["watcher"]
-            assert (before.lag, before.handled, before.failures, before.pids) == (5, 0, 0, frozenset())
-            async with app.lifespan():
-                async with asyncio.timeout(10):
-                    while lookout.look()["watcher"].lag:
-                        await asyncio.sleep(0.01)
-            assert lookout.look()["watcher"].handled == 5
+        lookout = Lookout(f"sqlite:///{database_path}")
+        before = lookout.look()["watcher"]
+        assert (before.lag, before.handled, before.failures, before.pids) == (5, 0, 0, frozenset())
+        async with app.lifespan():
+            async with asyncio.timeout(10):
+                while lookout.look()["watcher"].lag:
+                    await asyncio.sleep(0.01)
+        assert lookout.look()["watcher"].handled == 5
 
     asyncio.run(run())
-    verdict = audited(database_path)
+    verdict = Lookout(f"sqlite:///{database_path}").audit()
     assert (verdict.balanced, verdict.events, verdict.problems) == (True, 5, ())
 
 
 def test_a_file_that_is_not_there_is_a_sentence(database_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no database"):
-        Lookout(database_path)
+        Lookout(f"sqlite:///{database_path}").look()

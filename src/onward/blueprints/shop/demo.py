@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from onward.blueprints.shop import replaying, summary
+from onward.blueprints.shop import replay, replaying, summary
 from onward.blueprints.shop.open_shop import keep_open
 from onward.blueprints.shop.terminal import shown
-from onward.settings import DEFAULT_URL, sqlite_path
+from onward.settings import Settings
+from onward.settings import shown as shown_address
 
 UNFINISHED = 3
 
@@ -40,27 +41,45 @@ UNFINISHED = 3
 @click.option(
     "--database", "-d", metavar="PATH", help="The SQLite file; by default what ONWARD_STORE names, else ./onward.db."
 )
+@click.option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…, in place of ONWARD_STORE.")
+@click.option("--broker", metavar="URL", help="sqlite:///FILE or kafka://…, in place of ONWARD_BROKER.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Where the storefront listens; by default 8765, or any free."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-def main(orders: Path | None, rejects: Path | None, database: str | None, port: int | None, as_json: bool) -> None:
-    path = sqlite_path(database or os.environ.get("ONWARD_STORE") or DEFAULT_URL, "store")
-    os.environ["ONWARD_STORE"] = f"sqlite:///{path}"  # the services are children and read it there
+def main(
+    orders: Path | None,
+    rejects: Path | None,
+    database: str | None,
+    store: str | None,
+    broker: str | None,
+    port: int | None,
+    as_json: bool,
+) -> None:
+    if database is not None and store is not None:
+        raise click.UsageError("--store and --database both name the store; leave one of them out.")
+    if database is not None:
+        store = f"sqlite:///{database.removeprefix('sqlite:///')}"
+    # The services are children and read it there.
+    os.environ.update({name: url for name, url in (("ONWARD_STORE", store), ("ONWARD_BROKER", broker)) if url})
     os.environ.setdefault("ONWARD_LOG_LEVEL", "WARNING")
+    where = replay.app.settings  # which fails here and not in a child where it can't be used
     if orders is None:
-        sys.exit(_open(path, port, as_json))
-    sys.exit(_replay(orders, rejects or Path(f"{_stem(orders)}.rejects.csv"), path, as_json))
+        sys.exit(_open(where, port, as_json))
+    sys.exit(_replay(orders, rejects or Path(f"{_stem(orders)}.rejects.csv"), as_json))
 
 
-def _open(database: Path, port: int | None, as_json: bool) -> int:
+def _open(where: Settings, port: int | None, as_json: bool) -> int:
+    place = shown_address(where.store) if where.database is None else str(where.database)
+    events = f", its events on {shown_address(where.broker)}" if not where.is_one_file else ""
+
     def opened(address: str) -> None:
         if as_json:
-            click.echo(json.dumps({"address": address, "database": str(database)}))
+            click.echo(json.dumps({"address": address, "database": place}))
         else:
-            click.echo(f"The shop is open at {address} (its data is in {database}). Ctrl-C closes it.")
+            click.echo(f"The shop is open at {address} (its data is in {place}{events}). Ctrl-C closes it.")
 
-    states, finished = asyncio.run(keep_open(database, port, opened))
+    states, finished = asyncio.run(keep_open(port, opened))
     for state in states:
         fact = {"service": state.name, "handled": state.handled, "dead": state.dead}
         sentence = f"{state.name}: {state.handled:,} events handled, {state.dead:,} dead letters"
@@ -68,7 +87,7 @@ def _open(database: Path, port: int | None, as_json: bool) -> int:
     return 0 if finished else UNFINISHED
 
 
-def _replay(orders: Path, rejects: Path, database: Path, as_json: bool) -> int:
+def _replay(orders: Path, rejects: Path, as_json: bool) -> int:
     console = Console(stderr=True)
     with shown(console) as progress:
         survey, named = replaying.look_into(orders, rejects, progress)
@@ -81,7 +100,7 @@ def _replay(orders: Path, rejects: Path, database: Path, as_json: bool) -> int:
                 highlight=False,
                 soft_wrap=True,
             )
-        ended = asyncio.run(replaying.run(orders, survey, database, rejects, progress))
+        ended = asyncio.run(replaying.run(orders, survey, rejects, progress))
     if isinstance(ended, int):
         sentence = (
             f"Stopped with {ended:,} of {survey.invoices:,} invoices published; the same command goes on from there."

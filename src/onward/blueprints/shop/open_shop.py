@@ -5,7 +5,6 @@ import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import uvicorn
 
@@ -34,7 +33,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def keep_open(database: Path, port: int | None, opened: Callable[[str], None]) -> tuple[list[ServiceState], bool]:
+async def keep_open(port: int | None, opened: Callable[[str], None]) -> tuple[list[ServiceState], bool]:
     """Keep the shop open until SIGINT or SIGTERM; `opened` hears its address.
 
     Returns how the services ended, and whether all work in flight was finished. Without a port: 8765, or any that is
@@ -49,19 +48,20 @@ async def keep_open(database: Path, port: int | None, opened: Callable[[str], No
         async with storefront.app.lifespan():
             desk = FrontDesk()
             await desk.open_shelves()
-            with Lookout(database) as lookout:
-                try:
-                    await supervisor.start()
-                    site = Site(desk, SupervisedServices(supervisor, lookout))
-                    await _shelved(desk, stop)
-                    async with _served(site, listener, stop):
-                        host, actual = listener.getsockname()
-                        opened(f"http://{host}:{actual}")
-                        await stop.wait()
-                    if supervisor.failure.done():
-                        supervisor.failure.result()
-                finally:
-                    finished = await supervisor.stop_all()
+            where = storefront.app.settings
+            lookout = Lookout(where.store, where.broker)
+            try:
+                await supervisor.start()
+                site = Site(desk, SupervisedServices(supervisor, lookout))
+                await _shelved(desk, stop)
+                async with _served(site, listener, stop):
+                    host, actual = listener.getsockname()
+                    opened(f"http://{host}:{actual}")
+                    await stop.wait()
+                if supervisor.failure.done():
+                    supervisor.failure.result()
+            finally:
+                finished = await supervisor.stop_all()
     return supervisor.states(), finished
 
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from onward.blueprints.shop import inventory, payment, replay, shipping
 from onward.blueprints.shop.books import read_books
@@ -11,7 +12,7 @@ from onward.blueprints.shop.orders_csv import Reject, Survey, rejects_file, take
 from onward.blueprints.shop.summary import Summary
 from onward.blueprints.shop.supervised import TARGETS
 from onward.blueprints.shop.terminal import Shown
-from onward.runtime.outlook import Lookout, audited
+from onward.runtime.outlook import Lookout, Outlook
 from onward.runtime.supervisor import Supervisor
 
 MOST_WAITING = 50_000
@@ -35,7 +36,7 @@ def look_into(orders: Path, rejects: Path, shown: Shown) -> tuple[Survey, list[R
         return take_survey(orders, rejected=note, walked=shown.read), named
 
 
-async def run(orders: Path, survey: Survey, database: Path, rejects: Path, shown: Shown) -> Summary | int:
+async def run(orders: Path, survey: Survey, rejects: Path, shown: Shown) -> Summary | int:
     """The summary once every event is handled, or after SIGINT or SIGTERM how many invoices are published by now.
 
     Whatever ends it, the services are drained, and the same call goes on later where this one was.
@@ -44,12 +45,13 @@ async def run(orders: Path, survey: Survey, database: Path, rejects: Path, shown
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await replay.published(survey)  # makes the file, so that it can be looked at
-        with Lookout(database) as lookout:
-            done = await _Run(survey, lookout, stop, shown).through(orders)
-            if stop.is_set():
-                return done
-            look = lookout.look()
+        await replay.published(survey)  # makes the store, so that it can be looked at
+        where = replay.app.settings
+        lookout = Lookout(where.store, where.broker)
+        done = await _Run(survey, lookout, stop, shown).through(orders)
+        if stop.is_set():
+            return done
+        look = await asyncio.to_thread(lookout.look)
         return Summary(
             file=orders.name,
             rejects_file=str(rejects) if survey.rejected else None,
@@ -57,7 +59,7 @@ async def run(orders: Path, survey: Survey, database: Path, rejects: Path, shown
             published=done,
             books=await read_books(replay.channel_of(survey)),
             dead_letters=sum(look[name].failures for name, _ in TARGETS),
-            verdict=audited(database),
+            verdict=await asyncio.to_thread(lookout.audit),
         )
     finally:
         for app in (replay.app, inventory.app, payment.app, shipping.app):
@@ -70,6 +72,8 @@ class _Run:
         self.lookout = lookout
         self.stop = stop
         self.shown = shown
+        self.waiting = 0
+        self.look_at = 0.0
 
     async def through(self, orders: Path) -> int:
         """Publish and have everything handled, unless told to stop; drain in any case."""
@@ -78,8 +82,8 @@ class _Run:
         try:
             await supervisor.start()
             done = await replay.publish(orders, self.survey, go_on=self._go_on)
-            while await self._go_on(done, most_waiting=0) and self.waiting():
-                pass
+            self.look_at = 0.0
+            await self._go_on(done, most_waiting=0)
             if supervisor.failure.done():
                 supervisor.failure.result()
             return done
@@ -89,9 +93,9 @@ class _Run:
     async def _go_on(self, done: int, most_waiting: int = MOST_WAITING) -> bool:
         """Show how far it is; wait while too much waits. False when told to stop."""
         while not self.stop.is_set():
-            waiting = self.waiting()
-            self.shown.published(done, self.survey.invoices, waiting)
-            if waiting <= most_waiting:
+            await self._look()
+            self.shown.published(done, self.survey.invoices, self.waiting)
+            if self.waiting <= most_waiting:
                 await asyncio.sleep(0)
                 return not self.stop.is_set()
             with suppress(TimeoutError):
@@ -99,7 +103,11 @@ class _Run:
                     await self.stop.wait()
         return False
 
-    def waiting(self) -> int:
-        """Events that the three services have yet to handle; a service that has not registered yet counts as one."""
-        look = self.lookout.look()
-        return sum(look[name].lag if name in look else 1 for name, _ in TARGETS)
+    async def _look(self) -> None:
+        """Note what waits for the services or to leave one; a service that has not registered yet counts as one."""
+        if monotonic() < self.look_at:
+            return
+        look = await asyncio.to_thread(self.lookout.look)
+        services = [look.get(name, Outlook(name, lag=1)) for name, _ in TARGETS]
+        self.waiting = sum(each.waiting for each in (*services, look.get(replay.app.name, Outlook(replay.app.name))))
+        self.look_at = monotonic() + LOOK_S

@@ -15,9 +15,9 @@ SHORTEST_LOOK_S = 0.5
 
 
 class SupervisedServices:
-    """`ServiceControl` over a supervisor and the file that its services work on.
+    """`ServiceControl` over a supervisor and the store that its services work on.
 
-    Lag, rate and failures are read from the file, so they are right for a stopped service too, and for one that
+    Lag, rate and failures are read from the store, so they are right for a stopped service too, and for one that
     somebody runs elsewhere: that one is shown as well.
     """
 
@@ -53,12 +53,13 @@ class SupervisedServices:
             for state in ours
         ]
         known = {STOREFRONT, *(state.name for state in ours)}
-        return shown + [self._elsewhere(outlook) for name, outlook in look.items() if name not in known]
+        others = [outlook for name, outlook in look.items() if name not in known and (outlook.runs or outlook.handled)]
+        return shown + [self._elsewhere(outlook) for outlook in others]
 
     def _elsewhere(self, outlook: Outlook) -> ServiceState:
         return ServiceState(
             name=outlook.service,
-            state=RunState.RUNNING if outlook.pids else RunState.STOPPED,
+            state=RunState.RUNNING if outlook.runs else RunState.STOPPED,
             rate_per_s=self._rates.get(outlook.service, 0.0),
             lag=outlook.lag,
             failures=outlook.failures,
@@ -77,7 +78,7 @@ class SupervisedServices:
         task.add_done_callback(self._acts.discard)
 
     async def _look(self) -> dict[str, Outlook]:
-        """What the file says now, and from it the rates since the last look. Off the loop, as it takes milliseconds."""
+        """What the store says now, and from it the rates since the last look. Off the loop, as it takes a while."""
         async with self._line:
             now, seen = monotonic(), await asyncio.to_thread(self._lookout.look)
         elapsed_s = now - self._seen_at

@@ -40,7 +40,7 @@ class Looking:
         return {
             "inventory": Outlook("inventory", 0, self.handled, 0, frozenset({11})),
             "payment": Outlook("payment", 250, 40, 3, frozenset()),
-            "loyalty": Outlook("loyalty", 1, 5, 0, frozenset({99})),
+            "loyalty": Outlook("loyalty", 1, 5, 0, frozenset({99}), runs=True),
             "storefront": Outlook("storefront", 0, 5, 0, frozenset({12})),
         }
 

@@ -1,0 +1,33 @@
+"""What can be seen of a store and its broker from outside: the one place where their views are put together."""
+
+from __future__ import annotations
+
+import os
+
+from onward.errors import SettingError
+from onward.inspection.view import LogsView, StoreView
+from onward.runtime.adapters import adapter
+from onward.settings import KAFKA, POSTGRES, shown, sqlite_path
+from onward.sqlite.view import FileView
+
+
+def view_of(store: str, broker: str | None = None) -> StoreView:
+    """`broker` is the address given, stronger than ONWARD_BROKER. Raises SettingError and MissingExtraError."""
+    logs = _logs(broker)
+    if store.startswith(POSTGRES):
+        found: StoreView = adapter("onward.stores.postgres.view").DatabaseView(store, logs)
+        return found
+    return FileView(sqlite_path(store, "store"), logs)
+
+
+def _logs(broker: str | None) -> LogsView | None:
+    """None where the store's file is the broker, or nothing says which one is."""
+    url = broker or os.environ.get("ONWARD_BROKER") or ""
+    if url.startswith(KAFKA):
+        found: LogsView = adapter("onward.brokers.kafka.view").KafkaView(url)
+        return found
+    if broker is not None and not broker.startswith("sqlite:///"):
+        raise SettingError(
+            f"--broker {shown(broker)} is no broker whose topics can be looked at: write kafka://HOST:PORT."
+        )
+    return None
