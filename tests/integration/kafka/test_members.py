@@ -1,0 +1,123 @@
+"""A member that stands still holds up nobody else, takes no memory without end, and can't commit once replaced."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from onward import App
+from onward.brokers.kafka.consumer import KafkaConsumer
+from onward.brokers.kafka.fetching import FETCH
+from onward.brokers.kafka.lanes import AHEAD_RECORDS
+from onward.partitioning import partition_of
+from onward.runtime.service import Service
+from scripts.servers.kafka import Kafka
+from tests.integration.kafka.stage import PATIENCE_S, Placed, Stage, assert_exactly_once
+from tests.integration.kills.bank import Paid
+from tests.integration.kills.stage import ROOT
+from tests.integration.kills.stage import Stage as Bank
+from tests.integration.services import running
+
+QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"
+MANY = 3 * AHEAD_RECORDS
+SERVE = """
+import asyncio, signal
+from tests.integration.kills.bank import slow
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with slow.lifespan():
+        await stop.wait()
+asyncio.run(main())
+"""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # looks at what other processes do
+
+
+def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(kafka: Kafka, tmp_path: Path) -> None:
+    bank = Bank(tmp_path)
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    environment = bank.environment() | {
+        "BANK_GATE": str(gate),
+        "BANK_STARTED": str(started),
+        "ONWARD_BROKER": kafka.url + QUICK,
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+
+    async def send() -> None:
+        sender = App("sender", broker=kafka.url, store=f"sqlite:///{tmp_path / 'sender.db'}")
+        await sender.send(Paid(account="account-0", n=0))
+        await sender.close()
+
+    def serve() -> subprocess.Popen[bytes]:
+        with (tmp_path / "run.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-c", SERVE], env=environment, cwd=ROOT, stdout=log, stderr=log)
+        processes.append(process)
+        return process
+
+    asyncio.run(send())
+    try:
+        first = serve()
+        until(started.with_suffix(f".{first.pid}").exists)
+        os.kill(first.pid, signal.SIGSTOP)
+        second = serve()
+        until(started.with_suffix(f".{second.pid}").exists)
+        gate.touch()
+        bank.wait_for("settle", 1)
+        os.kill(first.pid, signal.SIGCONT)
+        until(started.with_suffix(f".wrote.{first.pid}").exists)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0, bank.log()
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    assert bank.effects("settle") == [("account-0", 0)]
+    assert "claim lost" in bank.log()
+
+
+def ahead(service: Service) -> dict[int, int]:
+    """Events that were fetched and not taken, by partition."""
+    (subscription,) = service._subscriptions
+    consumer = subscription._consumer
+    assert isinstance(consumer, KafkaConsumer)
+    return {partition: lane.ahead for partition, lane in consumer._lanes._lanes.items()}
+
+
+def test_a_handler_that_waits_stops_the_fetching_of_its_partition_and_no_other(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path, partitions=2)
+    held, flowing = (next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == each) for each in (0, 1))
+    handled: list[tuple[str, int]] = []
+
+    async def scene() -> None:
+        gate = asyncio.Event()
+        app = stage.app()
+
+        @app.on(Placed)
+        async def take(placed: Placed) -> None:
+            if placed.key == held:
+                await gate.wait()
+            handled.append((placed.key, placed.n))
+
+        async with running(app) as service:
+            await app.send(*(Placed(key=held, n=n) for n in range(MANY)))
+            await app.send(*(Placed(key=flowing, n=n) for n in range(MANY, MANY + 1000)))
+            await stage.until(lambda: len(handled) == 1000)
+            found = ahead(service)
+            assert 0 < found[0] <= AHEAD_RECORDS + FETCH
+            gate.set()
+            await stage.until(lambda: len(handled) == MANY + 1000)
+
+    asyncio.run(scene())
+    assert_exactly_once(handled, range(MANY + 1000))
