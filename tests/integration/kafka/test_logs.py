@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its stub leaves it out
 
-from onward import Context, Transaction
+from onward import Context, Topic, Transaction
+from onward.errors import RegistrationError, SettingError
 from scripts.servers.kafka import Kafka
 from tests.integration.children import ROOT
 from tests.integration.kafka.stage import INSERT, PATIENCE_S, TOPIC, Placed, Stage, placed, written
@@ -127,3 +129,24 @@ def test_partitions_added_while_a_service_runs_are_read_from_their_beginning(kaf
 
     asyncio.run(scene())
     assert stage.numbers() == [*range(20), *range(100, 200)]
+
+
+def test_a_topic_that_disagrees_with_what_is_declared_or_asked_for_is_refused_before_anything_is_handled(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    stage = Stage(kafka, tmp_path, partitions=4)
+
+    async def scene(options: str) -> None:
+        async with running(stage.recorder(options)):
+            raise AssertionError
+
+    with pytest.raises(SettingError, match=r"replication=3.*servers for"):
+        asyncio.run(scene("?replication=3"))
+    with pytest.raises(SettingError, match=r"CONFIGURATION\.md"):
+        asyncio.run(scene("?no.such.option=1"))
+    kafka.create_topic(TOPIC, 2)
+    with pytest.raises(RegistrationError, match="has 2 partitions on Kafka and the code declares 4"):
+        asyncio.run(scene(""))
+    stage.topic = Topic(TOPIC, partitions=2)
+    with pytest.raises(RegistrationError, match="has 1 copies of a partition on Kafka and ONWARD_BROKER says"):
+        asyncio.run(scene("?replication=2"))
