@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,6 +31,33 @@ async def main(first, last, acknowledged, delay):
     await direct.close()
 asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4]) or None))
 """
+
+
+STREAMER = """
+import asyncio, sys
+from tests.integration.kills.bank import Paid, direct
+async def main():
+    for line in sys.stdin:
+        await direct.publish(*(Paid(account=f"account-{n % 7}", n=n) for n in range(*map(int, line.split()))))
+        print(line, end="", flush=True)
+    await direct.close()
+asyncio.run(main())
+"""
+
+
+class Publisher:
+    """A process of its own that publishes when it is told to."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def publish(self, first: int, last: int) -> None:
+        """All at once; returns when they are acknowledged."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{first} {last}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == f"{first} {last}\n"
 
 
 class Stage:
@@ -76,6 +103,15 @@ class Stage:
         ).returncode
 
     @contextmanager
+    def publishing(self) -> Iterator[Publisher]:
+        command, pipe = [sys.executable, "-c", STREAMER], subprocess.PIPE
+        with subprocess.Popen(command, env=self.environment(), cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+            try:
+                yield Publisher(process)
+            finally:
+                process.kill()
+
+    @contextmanager
     def running(
         self, *services: str, bank: str = "bank", workers: int = 1, failpoint: str = "", options: Sequence[str] = ()
     ) -> Iterator[subprocess.Popen[bytes]]:
@@ -111,13 +147,26 @@ class Stage:
     def log(self) -> str:
         return (self.folder / "run.log").read_text(errors="replace")[-6000:]
 
-    def members(self) -> list[int]:
-        """Process ids of the workers that have joined."""
-        found: list[int] = []
+    def members(self) -> dict[int, str]:
+        """Process ids of the workers that have joined, some of which may have ended, with their services."""
+        found: dict[int, str] = {}
         for path in (self.folder / "bank.db-run" / "members").glob("*.json"):
             with suppress(ValueError, OSError):
-                found.append(int(json.loads(path.read_bytes())["pid"]))
+                member = json.loads(path.read_bytes())
+                found[int(member["pid"])] = str(member["service"])
         return found
+
+    def handled(self) -> dict[str, int]:
+        """How many effects each handler has had."""
+        with suppress(apsw.SQLError, apsw.CantOpenError):
+            connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(5000)
+            try:
+                counts = connection.execute("SELECT handler, count(*) FROM effect GROUP BY handler")
+                return {str(handler): int(str(count)) for handler, count in counts}
+            finally:
+                connection.close()
+        return {}
 
     def effects(self, handler: str) -> list[tuple[str, int]]:
         """(key, n) in the order in which they were committed."""
@@ -146,6 +195,13 @@ class Stage:
             assert time.monotonic() < deadline, f"{len(found)} of {count} effects of {handler}:\n{self.log()}"
             time.sleep(0.02)  # looks at a file that other processes write
         return found
+
+    def until(self, holds: Callable[[], object], what: str) -> None:
+        """Wait for a fact about other processes, which have no event of ours to wait for."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}:\n{self.log()}"
+            time.sleep(0.01)
 
     def reached(self) -> set[str]:
         path = self.points / "reached"
