@@ -19,7 +19,7 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "exactly", "peers")
+MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "exactly", "peers", "clients")
 ON_POSTGRES = frozenset({"postgres", "relay"})
 
 
@@ -46,7 +46,7 @@ def _servers(words: Collection[str]) -> Iterator[dict[str, str]]:
 SUITE = Suite(
     "python -m benchmarks.kafka",
     modules=MODULES,
-    packages=("onward", "confluent-kafka", "apsw", "msgspec", "psycopg", "faststream"),
+    packages=("onward", "confluent-kafka", "apsw", "msgspec", "psycopg", "faststream", "aiokafka"),
     prefix="kafka_",
     opened=_servers,
 )

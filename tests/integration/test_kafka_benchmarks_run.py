@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("Kafka to SQLite to Kafka", {"hand-written loop and relay", "onward"}),
         ("one blind UPDATE", {"hand-written pipeline", "onward"}),
         ("1000 events a row", {"SQLite", "PostgreSQL"}),
+        ("clients, events of onward", {"confluent-kafka, consume(1000)", "onward's consumer"}),
     ],
 )
 def test_each_part_counts_its_effects_and_prints_one_object_a_line(
