@@ -52,6 +52,5 @@ BENCHMARKS = [
         300_000,
         2000,
         against="1 worker",
-        rounds=3,
     )
 ]

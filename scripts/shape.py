@@ -1,4 +1,4 @@
-"""Checks the shape of the code: no file beyond 500 lines, no function beyond 70."""
+"""Checks the shape of the code: no file beyond 500 lines, no function beyond 70, no loop to compare with beyond 120."""
 
 import ast
 import sys
@@ -8,6 +8,8 @@ from pathlib import Path
 FOLDERS = ("src", "tests", "benchmarks", "scripts")
 LARGEST_FILE_LINES = 500
 LARGEST_FUNCTION_LINES = 70
+LOOPS = "benchmarks/*loop.py"
+LARGEST_LOOP_LINES = 120
 
 
 def findings(path: Path) -> Iterator[str]:
@@ -16,6 +18,8 @@ def findings(path: Path) -> Iterator[str]:
     lines = text.count("\n")
     if lines > LARGEST_FILE_LINES:
         yield f"{path}: {lines} lines, and {LARGEST_FILE_LINES} is the limit: it holds more than one idea"
+    if path.match(LOOPS) and lines > LARGEST_LOOP_LINES:
+        yield f"{path}: {lines} lines, and {LARGEST_LOOP_LINES} is the limit: it is to be what one would write by hand"
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue

@@ -6,11 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PEERS = {  # by module; `make bench` installs them, and what is not there is left out
+    "faststream": "FastStream test broker (in memory)",
+    "huey": "Huey on SQLite",
+    "persistqueue": "persist-queue on SQLite",
+}
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +41,11 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("waiting", {"onward"}),
         ("startup", {"import onward", "onward --help", "a first event"}),
         ("backlog", {"onward"}),
+        ("workers", {"1 worker", "2 workers", "4 workers"}),
+        (
+            "peers",
+            {"onward, one by one", "onward, batches of 1000", *(PEERS[name] for name in PEERS if find_spec(name))},
+        ),
     ],
 )
 def test_each_benchmark_counts_its_effects_and_prints_one_object_a_line(module: str, sides: set[str]) -> None:
