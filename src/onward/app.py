@@ -15,6 +15,7 @@ from onward.policy import Retry
 from onward.ports import Result, Transaction
 from onward.runtime.resources import Resource, check_resources, given_by
 from onward.settings import Settings, resolve
+from onward.telemetry import stamp
 from onward.topics import Topic
 
 if TYPE_CHECKING:
@@ -152,11 +153,12 @@ class App:
         if within is not None:
             await self.outbox(within).publish(*events, at=at, delay=delay)
             return
-        outgoing = encode_all(events)
-        if outgoing:
-            engine = await self._opened()
-            due = due_micros(engine.clock.time(), at, delay)
-            await engine.publish(put_off(outgoing, due))
+        with stamp.published(self.name, events):
+            outgoing = encode_all(events)
+            if outgoing:
+                engine = await self._opened()
+                due = due_micros(engine.clock.time(), at, delay)
+                await engine.publish(put_off(outgoing, due))
 
     async def send(self, *events: object) -> None:
         """Send events straight to the broker, with no store in the way: it has them when this returns.
@@ -167,10 +169,11 @@ class App:
         Raises EncodeError and InfrastructureError, after which none was sent, and PublishUncertainError, after which
         some may have been.
         """
-        outgoing = encode_all(events)
-        if outgoing:
-            engine = await self._opened()
-            await engine.broker.publish(outgoing, self.name)
+        with stamp.published(self.name, events):
+            outgoing = encode_all(events)
+            if outgoing:
+                engine = await self._opened()
+                await engine.broker.publish(outgoing, self.name)
 
     def outbox(self, session: object) -> Outbox:
         """Where synchronous code publishes in a transaction that is open: `app.outbox(tx).add(event)`.

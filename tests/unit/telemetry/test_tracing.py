@@ -5,9 +5,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import SpanKind, StatusCode, format_trace_id
 
 from onward import App, Event, Transaction
+from onward.errors import DelayError
 from onward.outgoing import encode
 from onward.telemetry import stamp
 from onward.telemetry.tracing import Tracing
@@ -26,7 +27,7 @@ class Reserved(Event, type="tracing.reserved", topic="traced-stock"):
 def spans() -> Iterator[InMemorySpanExporter]:
     """What is traced in this test; nothing is afterwards."""
     yield InMemorySpanExporter()
-    stamp.extensions = None
+    stamp.extensions = stamp.spans = None
 
 
 def traced(spans: InMemorySpanExporter) -> tuple[Tracing, TracerProvider]:
@@ -70,13 +71,43 @@ def test_one_trace_goes_through_publish_log_and_two_services(spans: InMemorySpan
     }
 
 
+def test_a_publish_is_a_span_of_its_own_that_names_its_topic_and_its_error(spans: InMemorySpanExporter) -> None:
+    tracing, _ = traced(spans)
+    storefront = App("storefront", middleware=[tracing])
+
+    async def scenario() -> None:
+        async with Harness(storefront):
+            await storefront.publish(Ordered(order_id="1"), Ordered(order_id="2"))
+            await storefront.send(Ordered(order_id="3"), Reserved(order_id="3"))
+            await storefront.publish()
+            with pytest.raises(DelayError):
+                await storefront.publish(Ordered(order_id="4"), delay=-1)
+
+    asyncio.run(scenario())
+    published, sent, refused = spans.get_finished_spans()
+    assert {span.kind for span in (published, sent, refused)} == {SpanKind.PRODUCER}
+    assert (published.name, sent.name) == ("publish traced-orders", "publish")
+    assert dict(published.attributes or {}) == {
+        "messaging.system": "onward",
+        "messaging.operation.type": "send",
+        "messaging.operation.name": "publish",
+        "messaging.destination.name": "traced-orders",
+        "messaging.batch.message_count": 2,
+        "onward.service": "storefront",
+    }
+    assert "messaging.destination.name" not in (sent.attributes or {})
+    assert published.status.status_code is StatusCode.UNSET
+    assert refused.status.status_code is StatusCode.ERROR
+
+
 def test_an_event_published_outside_of_a_span_carries_no_context(spans: InMemorySpanExporter) -> None:
     traced(spans)
     assert encode(Ordered(order_id="1")).extra is None
 
 
-def test_without_tracing_an_event_carries_no_context() -> None:
+def test_without_tracing_an_event_carries_no_context_and_a_publish_is_surrounded_by_nothing() -> None:
     assert stamp.extensions is None
+    assert stamp.published("shop", [Ordered(order_id="1")]) is stamp.published("shop", [])
     assert encode(Ordered(order_id="1")).extra is None
 
 
