@@ -8,7 +8,8 @@ ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
 .PHONY: help demo test servers bench bench-kafka lint format lock clean
 
 help:
-	@echo "make demo    run the shop: three services and a storefront on one SQLite file"
+	@echo "make demo    run the shop: three services and a storefront on one SQLite file;"
+	@echo "             with BROKER=kafka, and STORE=postgres, on servers that start and end with it"
 	@echo "make test    run everything that this machine can run"
 	@echo "make servers run a real Kafka and a real PostgreSQL until Ctrl-C"
 	@echo "make bench   measure onward, its peers and hand-written loops"
@@ -19,8 +20,14 @@ help:
 	@echo "make clean   remove what these targets made, .venv too"
 
 demo:
+ifeq ($(BROKER)$(STORE),)
 	@$(ENVIRONMENT) demo
 	@$(BIN)/onward demo shop $(ARGS)
+else
+	@sh scripts/install_servers.sh
+	@$(ENVIRONMENT) test
+	@$(BIN)/python -m scripts.demo $(if $(BROKER),--broker $(BROKER)) $(if $(STORE),--store $(STORE)) $(ARGS)
+endif
 
 test:
 	@$(ENVIRONMENT) test

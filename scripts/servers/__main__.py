@@ -28,7 +28,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     try:
         with Keeping() as keeping:
-            addresses = [_start(name, keeping) for name in names]
+            addresses = [start(name, keeping) for name in names]
             sys.stderr.write("Ready. Ctrl-C ends them and deletes their data. To use them:\n")
             print(" ".join(addresses), flush=True)
             threading.Event().wait()
@@ -40,7 +40,7 @@ def main() -> int:
     return 0
 
 
-def _start(name: str, keeping: Keeping) -> str:
+def start(name: str, keeping: Keeping) -> str:
     """The setting that makes onward use it."""
     if name == "postgres":
         with progress(f"Starting PostgreSQL {postgres.version()}"):

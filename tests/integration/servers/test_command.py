@@ -92,3 +92,16 @@ def test_a_name_that_no_server_has_is_wrong_usage(open_folder: Path) -> None:
 
     assert command.returncode == 2
     assert "there is no oracle; there are kafka, kafka-cluster, postgres" in said
+
+
+def test_a_demo_without_a_broker_for_its_store_says_which_to_name() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "scripts.demo", "--store", "postgres"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "PostgreSQL carries no events: name a broker that does, BROKER=kafka" in ended.stderr

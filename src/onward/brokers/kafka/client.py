@@ -18,6 +18,11 @@ MOST_SAID = 200
 
 Options = dict[str, Any]
 
+_NO_NEWS = (
+    "CONFWARN",  # options that are for another kind of client than the one they were given to
+    "Coordinator load in progress: retrying",  # a server that has just started, and is asked again
+)
+
 
 class Client:
     """Options of the address with those that a purpose needs; `teller` tells its errors."""
@@ -52,10 +57,7 @@ class Client:
 
 
 class _Scrubbed(logging.Filter):
-    """Drops what the library says of options that are for another kind of client than the one they were given to.
-
-    And what it says again and again: of a server that is away, twenty times a second.
-    """
+    """Drops what is no news, and what is said again and again: of a server that is away, twenty times a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +65,7 @@ class _Scrubbed(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = record.getMessage()
-        if "CONFWARN" in said:
+        if any(each in said for each in _NO_NEWS):
             return False
         what, _, _ = said.partition(" (after ")
         before = self._said.get(what)
