@@ -16,6 +16,7 @@ import apsw
 import httpx
 import pytest
 
+from onward.runtime import unclaimed
 from onward.runtime.health import HealthServer
 from onward.runtime.supervisor import ServiceState, Supervisor
 from tests.integration.supervised import Asked, publisher
@@ -211,6 +212,24 @@ def test_a_stopped_service_catches_up_when_it_is_started_again_and_the_others_go
             assert state(supervisor, "troubled").restarts == 0
 
     asyncio.run(scenario())
+
+
+def test_a_subscription_that_nobody_runs_is_told_by_whoever_else_runs_on_the_file(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(unclaimed, "AFTER_S", 0.0)
+
+    async def scenario() -> None:
+        async with running("troubled"):
+            pass
+        async with running("steady"):
+            await publish(Asked(key="a", n=1))
+            await until(lambda: "nobody runs" in caplog.text, "it is told")
+            await until(lambda: effects(store, "steady") == [1], "the other service handles")
+
+    asyncio.run(scenario())
+    assert "nobody runs troubled/transactional on asked, and 1 events wait for it; they are never pruned" in caplog.text
+    assert "onward handlers retire troubled obey" in caplog.text
 
 
 def test_what_is_in_flight_when_a_service_is_stopped_takes_effect(store: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from onward.runtime.backlog import Backlog, backlog
 from onward.runtime.child import Child
 from onward.runtime.forgiving import forgive
 from onward.runtime.totals import total
+from onward.runtime.unclaimed import Unclaimed
 from onward.runtime.worker import CANNOT_START, CLEAN
 
 logger = logging.getLogger("onward.supervisor")
@@ -88,6 +89,7 @@ class Supervisor:
         self._hold_s = hold_s
         self._start = start
         self._waiting: dict[str, Backlog] = {}  # by service, as the file has it
+        self._unclaimed = Unclaimed()
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self, service: str | None = None) -> None:
@@ -141,6 +143,9 @@ class Supervisor:
                 with contextlib.suppress(InfrastructureError):  # its services say what is wrong with the file
                     waiting |= await asyncio.to_thread(backlog, database)
             self._waiting = waiting
+            self._unclaimed.look(
+                {title: said for each in waiting.values() for title, said in each.idle.items()}, monotonic()
+            )
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _keep(self, child: Child) -> None:
