@@ -45,14 +45,11 @@ class Capabilities:
 
 
 class WireType(NamedTuple):
-    """Name and version of an event type as a record carries them; `type` is "" where the record names none.
-
-    `fault` is why records of this tag can't be opened, whatever their bytes are.
-    """
+    """Name and version of an event type as a record carries them; `type` is "" where the record names none."""
 
     type: str
     version: int
-    fault: MessageError | None = None
+    fault: MessageError | None = None  # why records of this tag can't be opened, whatever their bytes are
 
 
 class Repeated(NamedTuple):
@@ -80,19 +77,21 @@ class Place(NamedTuple):
 
     offset: int
     mark: str = ""
+    beyond: int = 0  # the offset after the last one that is done, where some are done out of order
 
 
 class Shift(NamedTuple):
     """Where a partition goes on, other than its account says, and why, in words.
 
-    `anew` is another log of the same name: its offsets mean other events. Otherwise what lies before `place` and is
-    not done is lost.
+    `anew` is another log of the same name: its offsets, from `others` on, mean other events. Otherwise what lies before
+    `place` and is not done is lost.
     """
 
     partition: int
     place: Place
     anew: bool
     why: str
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,12 @@ class Position:
             self._refuse(end)
         return self._closed(self.beyond.add_range(self.next, end))
 
-    def on_another_log(self, next_offset: int) -> Position:
-        """Where to go on in a log whose offsets mean other events; what was handled so far stays counted."""
-        return Position(next_offset - self.handled_count, next_offset)
+    def on_another_log(self, next_offset: int, others: int = 0) -> Position:
+        """Where to go on in a log whose offsets mean other events from `others` on; what was handled stays counted."""
+        kept = IntervalSet.of_ranges(
+            range(each.start, min(each.stop, others)) for each in self.beyond.intervals() if each.start < others
+        )
+        return Position(next_offset + kept.count - self.handled_count, next_offset, kept)
 
     def _closed(self, done: IntervalSet) -> Position:
         mark = done.mark(self.next)

@@ -216,14 +216,17 @@ class Subscription:
         for claim in claims:
             self.claims[claim.partition] = claim
             self._runner.attach(claim)
-        return {claim.partition: Place(claim.position.next, claim.mark) for claim in claims}
+        return {
+            claim.partition: Place(claim.position.next, claim.mark, max(claim.position.beyond.bounds, default=0))
+            for claim in claims
+        }
 
     async def _shifted(self, shifts: Sequence[Shift]) -> None:
         """Before anything of these partitions is delivered; what is lost by it is told, and counts as skipped."""
         for shift in shifts:
             claim = self.claims[shift.partition]
             before, goes_on = claim.position, shift.place.offset
-            after = before.on_another_log(goes_on) if shift.anew else before.finish_through(goes_on)
+            after = before.on_another_log(goes_on, shift.others) if shift.anew else before.finish_through(goes_on)
             claim.mark = shift.place.mark
             settlement = Settlement(
                 after, skipped=after.done_since(before), shift=shift if shift.why else None, clears_unclean=False

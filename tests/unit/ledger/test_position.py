@@ -124,3 +124,10 @@ def test_a_position_in_another_log_goes_on_there_and_keeps_its_count() -> None:
     after = before.on_another_log(5)
     assert (after.next, after.handled_count, after.done(4), after.done(5)) == (5, 9, True, False)
     assert after.finish_through(7).done_since(after) == 2
+
+
+def test_a_position_in_a_log_that_goes_on_as_another_keeps_what_is_done_before_that() -> None:
+    before = Position(3, 10, IntervalSet((12, 14, 16, 19, 25, 26)))
+    after = before.on_another_log(10, others=17)
+    assert (after.next, after.handled_count) == (10, before.handled_count)
+    assert [offset for offset in range(10, 30) if after.done(offset)] == [12, 13, 16]

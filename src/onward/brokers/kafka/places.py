@@ -45,7 +45,7 @@ class TopicState:
 
 
 class Doubt(NamedTuple):
-    """A place below which leaders after `epoch` may have written: the log was cut back if they did."""
+    """Leaders after `epoch` may have written below `offset`, up to which events are done: the log was cut back then."""
 
     partition: int
     low: int
@@ -60,7 +60,7 @@ def doubts(state: TopicState, places: Mapping[int, Place]) -> list[Doubt]:
         low, high = state.bounds[partition]
         known = Mark.read(place.mark)
         if known is not None and known.topic == state.identity and -1 < known.epoch < state.epochs[partition]:
-            found.append(Doubt(partition, low, min(place.offset, high), known.epoch))
+            found.append(Doubt(partition, low, min(max(place.offset, place.beyond), high), known.epoch))
     return [doubt for doubt in found if doubt.low < doubt.offset]
 
 
@@ -100,14 +100,16 @@ def _shift(state: TopicState, partition: int, place: Place, cut: int | None) -> 
             anew=False,
             why=f"Kafka's retention took the events from {place.offset} to {low - 1} before they were handled",
         )
-    if cut is not None or place.offset > high:
-        goes_on = high if cut is None else cut
+    if cut is None and max(place.offset, place.beyond) > high:
+        cut = high
+    if cut is not None:
         return Shift(
             partition,
-            Place(goes_on, str(mark)),
+            Place(min(cut, place.offset), str(mark)),
             anew=True,
-            why=f"the log was cut back to {goes_on} by Kafka, as after the election of a leader that lacked events;"
-            " what was there and was handled is gone, and what was written there since is handled",
+            others=cut,
+            why=f"the log was cut back to {cut} by Kafka, as after the election of a leader that lacked events; what"
+            " was there and was handled is gone, and what was written there since is handled",
         )
     if str(mark) != place.mark:
         return Shift(partition, place._replace(mark=str(mark)), anew=False, why="")

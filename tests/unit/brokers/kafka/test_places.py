@@ -46,7 +46,7 @@ def test_another_topic_of_the_name_begins_at_its_beginning_also_where_it_is_long
 
 def test_a_log_that_was_cut_back_goes_on_at_its_end() -> None:
     (shift,) = shifts(state(), place(21), {})
-    assert (shift.place.offset, shift.anew) == (20, True)
+    assert (shift.place.offset, shift.anew, shift.others) == (20, True, 20)
     assert "cut back to 20" in shift.why
 
 
@@ -55,6 +55,15 @@ def test_a_log_that_was_cut_back_and_written_anew_goes_on_where_the_new_events_b
         (shift,) = shifts(state(epoch=4), place(offset), {0: 12})
         assert (shift.place, shift.anew) == (Place(12, str(MARK._replace(epoch=4))), True)
         assert "cut back to 12" in shift.why
+
+
+def test_a_log_that_was_cut_back_among_events_done_out_of_order_goes_on_at_the_place() -> None:
+    among = {0: Place(12, str(MARK), beyond=18)}
+    assert doubts(state(epoch=4), among) == [Doubt(0, 10, 18, 3)]
+    (shift,) = shifts(state(epoch=4), among, {0: 15})
+    assert (shift.place.offset, shift.anew, shift.others) == (12, True, 15)
+    (shift,) = shifts(state(high=14), among, {})
+    assert (shift.place.offset, shift.anew, shift.others) == (12, True, 14)
 
 
 @pytest.mark.parametrize(
