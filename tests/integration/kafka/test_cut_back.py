@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its stub leaves NewTopic out
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic, PartitionMetadata  # type: ignore[attr-defined]  # its stub leaves them out
 
 from scripts.servers.kafka import Kafka, KafkaNode
 from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Stage, written
@@ -25,19 +26,27 @@ class Replicas:
         for node in stage.kafka.nodes:
             node.wait_for_topic(TOPIC, 1)
 
-    @property
-    def leader(self) -> int:
-        return self._stage.admin.list_topics(TOPIC, timeout=PATIENCE_S).topics[TOPIC].partitions[0].leader
+    def led_by(self, number: int) -> bool:
+        found = self._look()
+        return found is not None and found.leader == number
 
-    @property
-    def in_sync(self) -> set[int]:
-        return set(self._stage.admin.list_topics(TOPIC, timeout=PATIENCE_S).topics[TOPIC].partitions[0].isrs)
+    def lacks(self, number: int) -> bool:
+        """Whether the cluster goes on without this node."""
+        found = self._look()
+        return found is not None and number not in found.isrs
+
+    def _look(self) -> PartitionMetadata | None:
+        """None where the node that was asked has just died."""
+        try:
+            return self._stage.admin.list_topics(TOPIC, timeout=1).topics[TOPIC].partitions[0]
+        except KafkaException:
+            return None
 
     async def down(self, number: int) -> KafkaNode:
         """Returns when the cluster goes on without it."""
         node = self._nodes[number]
         node.kill()
-        await self._stage.until(lambda: number not in self.in_sync)
+        await self._stage.until(lambda: self.lacks(number))
         return node
 
 
@@ -50,7 +59,7 @@ async def events_that_the_next_leader_lacks(stage: Stage, replicas: Replicas) ->
     await stage.until_handled(20)
     stage.kafka.nodes[0].kill()
     lacking.start()
-    await stage.until(lambda: replicas.leader == 2)
+    await stage.until(lambda: replicas.led_by(2))
 
 
 def test_what_is_written_after_a_log_was_cut_back_is_handled(kafka_cluster: Kafka, tmp_path: Path) -> None:
