@@ -16,7 +16,7 @@ from onward.timers import Timers
 PATIENCE_S = 20.0
 BEHIND = (
     "SELECT 1 FROM onward_account a, onward_lane l, onward_subscription s WHERE s.id = a.subscription"
-    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset"
+    " AND l.topic = s.topic AND l.partition = a.partition AND a.next_offset < l.next_offset AND s.retired_at IS NULL"
 )
 RETRYING = "SELECT 1 FROM onward_dead_letter WHERE state = 'retrying'"
 

@@ -12,7 +12,7 @@ from onward.inspection.record import RecordView
 
 @click.group()
 def handlers() -> None:
-    """List, rename or retire the handlers that a store has on record.
+    """List, rename, move or retire the handlers that a store has on record.
 
     A handler's name is its identity: what is done is counted under it. Changing it in the code alone would run
     or skip events, so the service refuses to start until the record is changed too.
@@ -89,3 +89,23 @@ def retire(service: str, name: str, topic: str | None, record: RecordView) -> No
     """
     topics = record.retire(service, name, topic)
     click.echo(f"{name} of {service} is retired on {', '.join(topics)}. What it has done stays done.")
+
+
+@handlers.command()
+@click.argument("service")
+@click.argument("name")
+@click.option("--back", is_flag=True, help="To the position that the service's handlers with `tx` share.")
+@record_options
+def move(service: str, name: str, back: bool, record: RecordView) -> None:
+    """Give a handler with `tx` a position of its own, before the code that says `alone=True` starts; or take it back.
+
+    It goes on where it stands, and so does what it leaves. Back it goes once both stand at the same place. Stop the
+    service first.
+
+    Exit codes: 0 moved, 1 it can't be, and nothing was changed.
+
+    Example: onward handlers move payment take_payment
+    """
+    topics = record.move(service, name, alone=not back)
+    where = "shares its service's position again" if back else "has a position of its own"
+    click.echo(f"Handler {name} of {service} {where}, on {', '.join(topics)}.")

@@ -33,6 +33,13 @@ class RecordView(Protocol):
         """
         ...
 
+    def move(self, service: str, name: str, *, alone: bool) -> list[str]:
+        """Give a transactional handler a position of its own, where it stands, or the shared one back; its topics.
+
+        Back it goes where both stand at the same place only.
+        """
+        ...
+
 
 def running(service: str, processes: Iterable[str]) -> RegistrationError:
     return RegistrationError(
@@ -57,4 +64,20 @@ def not_on_record(service: str, name: str) -> RegistrationError:
     return RegistrationError(
         f"Service {service!r} has no handler {name!r} on record. Nothing was changed; `onward handlers list` shows"
         f" what there is.{hint}"
+    )
+
+
+def cannot_move(service: str, name: str, *, kind: str, alone: bool) -> RegistrationError:
+    if kind == "plain":
+        why = "it runs without the transaction, and such a handler always has a position of its own"
+    else:
+        why = "it has a position of its own already" if alone else "it shares its service's position already"
+    return RegistrationError(f"Handler {name!r} of service {service!r} can't be moved: {why}. Nothing was changed.")
+
+
+def apart(service: str, name: str, topic: str, events: int) -> RegistrationError:
+    return RegistrationError(
+        f"Handler {name!r} of service {service!r} and the position that it is to share on {topic!r} are {events:,}"
+        " events apart, and it would miss those or run them twice. Nothing was changed; run the service as it was"
+        " until nothing waits for either, stop it, and try again."
     )

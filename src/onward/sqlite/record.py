@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onward.inspection.accounts import Subscribed
 from onward.inspection.record import running
-from onward.sqlite import registrations
+from onward.sqlite import moving, registrations
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.changing import changing
 from onward.sqlite.inspection import inspecting
@@ -31,6 +31,11 @@ class FileRecord:
         self._refuse_running(service)
         with changing(self._path) as change:
             return registrations.retire(change.connection, service, name, topic)
+
+    def move(self, service: str, name: str, *, alone: bool) -> list[str]:
+        self._refuse_running(service)
+        with changing(self._path) as change:
+            return moving.move(change.connection, service, name, alone=alone)
 
     def _refuse_running(self, service: str) -> None:
         with inspecting(self._path) as inspection:

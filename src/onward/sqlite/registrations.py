@@ -52,7 +52,7 @@ def retire(connection: apsw.Connection, service: str, name: str, topic: str | No
     """
     if topic is not None and (whole := _rows(connection, _FIND_SUBSCRIPTION, service, name, topic)):
         for subscription, _, _ in whole:
-            _retire(connection, subscription)
+            retire_whole(connection, subscription)
         return [topic]
     found = [each for each in _find(connection, service, name) if topic in (None, each[2])]
     if not found:
@@ -61,11 +61,11 @@ def retire(connection: apsw.Connection, service: str, name: str, topic: str | No
         connection.execute("DELETE FROM onward_handler WHERE subscription = ? AND name = ?", (subscription, name))
         _forget(connection, subscription, name)
         if not connection.execute("SELECT count(*) FROM onward_handler WHERE subscription = ?", (subscription,)).get:
-            _retire(connection, subscription)
+            retire_whole(connection, subscription)
     return [each[2] for each in found]
 
 
-def _retire(connection: apsw.Connection, subscription: int) -> None:
+def retire_whole(connection: apsw.Connection, subscription: int) -> None:
     for (name,) in connection.execute(
         "SELECT name FROM onward_handler WHERE subscription = ?", (subscription,)
     ).fetchall():

@@ -65,5 +65,6 @@ def _missing(service: str, name: str, topic: str) -> RegistrationError:
         f"Service {service!r} has {name!r} on record for topic {topic!r}, and this code lacks it: its events would"
         " count as done without having run. Deploy the code that has it, or run"
         f" `onward handlers rename {service} {name} NEW` or `onward handlers retire {service} {name}{shared}`."
+        f" If only alone=… is another, `onward handlers move {service} HANDLER` or the same with --back."
         " Nothing was handled."
     )

@@ -63,7 +63,7 @@ class Stage:
             ends = {topic: [len(lane) for lane in lanes] for topic, lanes in self.parts.broker.log.lanes.items()}
             accounts = self.rows(
                 "SELECT s.topic, a.partition, a.next_offset FROM onward.account a"
-                " JOIN onward.subscription s ON s.id = a.subscription"
+                " JOIN onward.subscription s ON s.id = a.subscription WHERE s.retired_at IS NULL"
             )
             return all(next_offset >= ends[topic][partition] for topic, partition, next_offset in accounts)
 

@@ -15,6 +15,7 @@ from tests.integration.postgres.looking import (
     Onward,
     Ordered,
     change,
+    command_line,
     handle,
     payment,
     rows,
@@ -91,6 +92,78 @@ def test_a_whole_subscription_is_retired_and_its_name_is_free(handled: str, onwa
     assert "its subscription is retired" in onward("dead-letters", "retry", "1").stderr
     handle(handled, payment(), *(Ordered(order_id=f"again{n}", cents=1) for n in range(ORDERS)))
     assert rows(handled, "SELECT count(*) FROM payment WHERE order_id LIKE 'again%'") == [(ORDERS,)]
+    assert onward("audit").exit_code == 0
+
+
+def apart() -> App:
+    """The payment service with a position of its own for the handler that takes payments."""
+    app = App("payment", schema=SCHEMA, topics=[Topic("looking.orders", partitions=2)])
+
+    @app.on(Ordered, alone=True)
+    async def take_payment(order: Ordered, tx: Transaction) -> None:
+        await tx.execute("INSERT INTO payment (order_id, cents) VALUES (:o, :c)", o=order.order_id, c=order.cents)
+
+    @app.on(Cancelled)
+    async def note_cancellation(order: Cancelled, tx: Transaction) -> None:
+        await tx.execute("SELECT 1")
+
+    return app
+
+
+def test_a_handler_goes_on_where_it_stands_alone_and_back_again(postgres_url: str) -> None:
+    onward = command_line(postgres_url)
+
+    async def scene(stage: Stage) -> None:
+        async def handled(app: App, *numbers: int) -> None:
+            async with stage.running(app):
+                for n in numbers:
+                    await stage.publish(Ordered(order_id=f"o{n}", cents=n), Cancelled(order_id=f"o{n}"))
+                await stage.settled()
+
+        async def moved(*options: str) -> None:
+            await asyncio.gather(*(store.close() for store in stage.stores))  # as the end of their process would
+            stage.stores.clear()
+            for command in (("handlers", "move", "payment", "take_payment", *options), ("audit",)):
+                result: Result = await asyncio.to_thread(onward, *command)
+                assert result.exit_code == 0, result.output
+
+        await handled(payment(), 1, 2, 3)
+        with pytest.raises(RegistrationError, match="onward handlers move payment HANDLER"):
+            await handled(apart())
+        await moved()
+        await handled(apart(), 4, 5)
+        assert rows(postgres_url, "SELECT name FROM onward.subscription ORDER BY 1") == [
+            ("take_payment",),
+            ("transactional",),
+        ]
+        await moved("--back")
+        await handled(payment(), 6)
+
+    on_stage(postgres_url, scene)
+    assert rows(postgres_url, "SELECT count(*), count(DISTINCT order_id) FROM payment") == [(6, 6)]
+    assert rows(postgres_url, TALLIES) == [("note_cancellation", 6), ("take_payment", 6)]
+    assert onward("audit").exit_code == 0
+
+
+def test_the_only_handler_of_a_position_takes_it_along(handled: str, onward: Onward) -> None:
+    assert onward("handlers", "retire", "payment", "note_cancellation").exit_code == 0
+    assert onward("handlers", "move", "payment", "take_payment").exit_code == 0
+    assert rows(handled, "SELECT name FROM onward.subscription") == [("take_payment",)]
+    assert "has a position of its own already" in onward("handlers", "move", "payment", "take_payment").stderr
+    assert onward("audit").exit_code == 0
+
+
+def test_back_to_a_position_that_stands_elsewhere_or_began_later(handled: str, onward: Onward) -> None:
+    own = "subscription = (SELECT id FROM onward.subscription WHERE name = 'take_payment')"
+    shared = "subscription = (SELECT id FROM onward.subscription WHERE name = 'transactional')"
+    assert onward("handlers", "move", "payment", "take_payment").exit_code == 0
+    change(handled, f"UPDATE onward.account SET next_offset = next_offset + 1 WHERE {own}")  # noqa: S608 - ours
+    assert "2 events apart" in onward("handlers", "move", "payment", "take_payment", "--back").stderr
+    change(handled, f"UPDATE onward.account SET next_offset = next_offset - 1 WHERE {own}")  # noqa: S608 - ours
+    change(handled, f"UPDATE onward.account SET start_offset = next_offset WHERE {shared}")  # noqa: S608 - ours
+    change(handled, f"DELETE FROM onward.tally WHERE {shared}")  # noqa: S608 - ours
+    assert onward("audit").exit_code == 0
+    assert onward("handlers", "move", "payment", "take_payment", "--back").exit_code == 0
     assert onward("audit").exit_code == 0
 
 

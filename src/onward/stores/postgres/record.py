@@ -1,4 +1,4 @@
-"""`RecordView` of a database: handlers on record, renamed or retired."""
+"""`RecordView` of a database: handlers on record, renamed, moved or retired."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from onward.inspection.accounts import Subscribed
-from onward.inspection.record import LONGEST_NAME, SHARED, not_on_record, not_on_topic, running, unusable_name
+from onward.inspection.record import (
+    LONGEST_NAME,
+    SHARED,
+    apart,
+    cannot_move,
+    not_on_record,
+    not_on_topic,
+    running,
+    unusable_name,
+)
 from onward.stores.postgres.accounts import subscriptions
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
@@ -50,6 +59,50 @@ _RETIRE = (  # the name is freed: who comes back under it is new, and meets no d
     " WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM onward.handler h WHERE h.subscription = s.id)"
 )
 
+_KIND = (
+    "SELECT kind, (SELECT count(*) FROM onward.handler o WHERE o.subscription = $1) FROM onward.handler"
+    " WHERE subscription = $1 AND name = $2"
+)
+_CREATE = (
+    "INSERT INTO onward.subscription (service, name, topic, ordered_commit)"
+    " SELECT service, $2, topic, ordered_commit FROM onward.subscription WHERE id = $1 RETURNING id"
+)
+_COPIES = (  # from $1 to $2, as in the next ones
+    "INSERT INTO onward.account (subscription, partition, start_offset, next_offset, mark, unclean, suspect_until,"
+    " moved_at) SELECT $2::bigint, partition, start_offset, next_offset, mark, unclean, suspect_until, moved_at"
+    " FROM onward.account WHERE subscription = $1",
+    "INSERT INTO onward.producer SELECT $2::bigint, partition, incarnation, owed_from, done FROM onward.producer"
+    " WHERE subscription = $1",
+    'INSERT INTO onward.attempt SELECT $2::bigint, partition, "offset", handler, attempts, error, fingerprint,'
+    " first_at, last_at FROM onward.attempt WHERE subscription = $1 AND handler = ''",
+)
+_DISTANCE = (
+    "SELECT coalesce(sum(abs(o.next_offset - s.next_offset)), 0)::bigint FROM onward.account o"
+    " JOIN onward.account s ON s.partition = o.partition AND s.subscription = $2 WHERE o.subscription = $1"
+)
+_EARLIER = (  # the shared position counts from where this handler's own began, and the others skipped what is between
+    "INSERT INTO onward.tally AS t (subscription, partition, handler, skipped)"
+    " SELECT $2::bigint, s.partition, h.name, s.start_offset - o.start_offset FROM onward.account s"
+    " JOIN onward.account o ON o.subscription = $1 AND o.partition = s.partition AND o.start_offset < s.start_offset"
+    " JOIN onward.handler h ON h.subscription = $2 WHERE s.subscription = $2"
+    " ON CONFLICT (subscription, partition, handler) DO UPDATE SET skipped = t.skipped + excluded.skipped",
+    "UPDATE onward.account AS s SET start_offset = o.start_offset FROM onward.account o WHERE s.subscription = $2"
+    " AND o.subscription = $1 AND o.partition = s.partition AND o.start_offset < s.start_offset",
+)
+_CARRIES = (  # what the position it comes to has passed, and it did not run for, counts as skipped
+    "INSERT INTO onward.tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
+    " SELECT $2::bigint, a.partition, $3::text, coalesce(t.succeeded, 0), coalesce(t.dead, 0),"
+    " coalesce(t.discarded, 0), a.next_offset - a.start_offset - coalesce(t.succeeded + t.dead + t.discarded, 0)"
+    " - coalesce(u.succeeded + u.dead + u.discarded + u.skipped, 0) FROM onward.account a"
+    " LEFT JOIN onward.tally t ON t.subscription = $1 AND t.partition = a.partition AND t.handler = $3"
+    " LEFT JOIN onward.tally u ON u.subscription = $2 AND u.partition = a.partition AND u.handler = ''"
+    " WHERE a.subscription = $2",
+    "DELETE FROM onward.tally WHERE subscription = $1 AND subscription <> $2 AND handler = $3",
+    "UPDATE onward.attempt SET subscription = $2 WHERE subscription = $1 AND handler = $3",
+    "UPDATE onward.dead_letter SET subscription = $2 WHERE subscription = $1 AND handler = $3",
+    "UPDATE onward.handler SET subscription = $2 WHERE subscription = $1 AND name = $3",
+)
+
 Found = Sequence[tuple[int, str, str]]  # subscription, its name, its topic
 
 
@@ -72,6 +125,9 @@ class DatabaseRecord:
 
     def retire(self, service: str, name: str, topic: str | None = None) -> list[str]:
         return asyncio.run(self._change(service, lambda session: retire(session, service, name, topic)))
+
+    def move(self, service: str, name: str, *, alone: bool) -> list[str]:
+        return asyncio.run(self._change(service, lambda session: move(session, service, name, alone=alone)))
 
     async def _change(self, service: str, change: Callable[[Session], Awaitable[list[str]]]) -> list[str]:
         async with self._changing() as session:
@@ -117,6 +173,43 @@ async def retire(session: Session, service: str, name: str, topic: str | None) -
         raise not_on_topic(service, name, topic)
     await _retire(session, found, name)
     return [each[2] for each in found]
+
+
+async def move(session: Session, service: str, name: str, *, alone: bool) -> list[str]:
+    """As `RecordView.move`; the caller has the lock of registrations."""
+    everywhere = await _find(session, service, name)
+    ((kind, _),) = (await session.run(_KIND, (everywhere[0][0], name), _DOING)).rows
+    found = [each for each in everywhere if (each[1] == SHARED) == alone]
+    if kind == "plain" or not found:
+        raise cannot_move(service, name, kind=kind, alone=alone)
+    target = name if alone else SHARED
+    for subscription, held, topic in found:
+        await session.send([Command(_TAKE_BACK, [(subscription,)])], _DOING)
+        ((_, handlers),) = (await session.run(_KIND, (subscription, name), _DOING)).rows
+        there = (await session.run(_FIND_SUBSCRIPTION, (service, target, topic), _DOING)).rows
+        if there:
+            await _join(session, (subscription, there[0][0]), service, name, topic)
+            await _retire(session, [(subscription, held, topic)], None)
+        elif handlers == 1:
+            renamed = Command("UPDATE onward.subscription SET name = $1 WHERE id = $2", [(target, subscription)])
+            await session.send([renamed], _DOING)
+        else:
+            ((created,),) = (await session.run(_CREATE, (subscription, target), _DOING)).rows
+            await _carry(session, _COPIES, (subscription, created), name)
+    return [topic for _, _, topic in found]
+
+
+async def _join(session: Session, places: tuple[int, int], service: str, name: str, topic: str) -> None:
+    ((away,),) = (await session.run(_DISTANCE, places, _DOING)).rows
+    if away:
+        raise apart(service, name, topic, away)
+    await session.send([Command(_TAKE_BACK, [places[1:]])], _DOING)
+    await _carry(session, _EARLIER, places, name)
+
+
+async def _carry(session: Session, before: Sequence[str], places: tuple[int, int], name: str) -> None:
+    commands = [Command(sql, [places]) for sql in before]
+    await session.send([*commands, *(Command(sql, [(*places, name)]) for sql in _CARRIES)], _DOING)
 
 
 async def _retire(session: Session, found: Found, handler: str | None) -> None:
