@@ -117,7 +117,13 @@ class TestPostgresOutbox(OutboxContract):
                     await session.send(append(outputs, "shop", moment_of(micros_of(clock.time()))), "Publishing")
 
             outbox = PostgresOutbox(Address.read(postgres_url), "shop", now=clock.time)
-            yield OutboxBench(outbox, publish, clock)
+
+            async def refused() -> list[tuple[bytes | None, str]]:
+                async with connections.transaction() as session:
+                    found = await session.run("SELECT value, why FROM onward.refused ORDER BY id", (), "Looking")
+                return found.rows
+
+            yield OutboxBench(outbox, publish, clock, refused)
             outbox.close()
             connections.close()
 

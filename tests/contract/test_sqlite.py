@@ -173,7 +173,10 @@ class TestSqliteOutbox(OutboxContract):
                 async with database.transaction():
                     outbox.append(outputs)
 
-            yield OutboxBench(outbox, publish, clock)
+            async def refused() -> list[tuple[bytes | None, str]]:
+                return database.read("SELECT value, why FROM onward_refused ORDER BY id")
+
+            yield OutboxBench(outbox, publish, clock, refused)
             database.close()
 
         return open_it

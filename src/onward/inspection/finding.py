@@ -84,16 +84,21 @@ def waiting_for_code(subscribed: Iterable[Subscribed], attempts: Iterable[tuple[
 
 
 def outbox(leaving: Leaving) -> Finding:
-    """What waits is fine as long as a relay leads, or may be about to."""
+    """What waits is fine as long as a relay leads, or may be about to; what was refused is not."""
     waits_s = leaving.oldest_age_s
-    fine = leaving.led or waits_s is None or waits_s < UNLED_S
     waiting = "nothing waits" if waits_s is None else f"the oldest event has waited for {waits_s:,.0f} s"
-    return Finding(
-        "outbox",
-        fine,
-        f"{leaving.service}: {waiting}, and {'a relay leads' if leaving.led else 'no relay leads'}",
-        ""
-        if fine
-        else f"Start service {leaving.service}: each of its processes can lead. If one runs, its log says why its"
-        " relay can't.",
+    leads = "a relay leads" if leaving.led else "no relay leads"
+    if leaving.refused:
+        return Finding(
+            "outbox",
+            False,
+            f"{leaving.service}: {waiting}, {leads}, and its broker will never take {leaving.refused:,} of its events",
+            "They are kept with the reason in onward_refused (onward.refused on PostgreSQL). Publish what they say"
+            " again, with large content elsewhere or max.message.bytes raised, and delete them there.",
+        )
+    fine = leaving.led or waits_s is None or waits_s < UNLED_S
+    remedy = (
+        f"Start service {leaving.service}: each of its processes can lead. If one runs, its log says why its relay"
+        " can't."
     )
+    return Finding("outbox", fine, f"{leaving.service}: {waiting}, and {leads}", "" if fine else remedy)

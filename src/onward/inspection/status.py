@@ -53,11 +53,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A service's outbox: for how long its oldest event has waited, None where none does; whether a relay leads."""
+    """A service's outbox: for how long its oldest event has waited, None where none does; whether a relay leads.
+
+    `refused` are events that the broker will never take, and that are kept apart.
+    """
 
     service: str
     oldest_age_s: float | None
     led: bool
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

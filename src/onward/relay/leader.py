@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from time import monotonic
 from typing import NamedTuple
 
-from onward.errors import DeliveryError, InfrastructureError, LeaseLostError
+from onward.errors import DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Lane, Numbering
-from onward.relay.port import Outbox, OutboxRow, Outlet, Stamp, Term, outbox_of
+from onward.relay.port import NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
@@ -36,6 +36,7 @@ class _Sent(NamedTuple):
     ids: list[int]
     events: int
     there: asyncio.Future[None]
+    refused: list[Refused]
 
 
 class Relay:
@@ -97,7 +98,7 @@ class Relay:
                 return
             except LeaseLostError as error:
                 logger.warning("%s", error)
-            except (InfrastructureError, DeliveryError) as error:
+            except (InfrastructureError, DeliveryError, MessageError) as error:
                 self.trouble = f"events of service {self._service!r} wait in its outbox: {error}"
                 logger.error("%s", self.trouble)
             if self._stopping:
@@ -113,7 +114,7 @@ class Relay:
         try:
             await _Leader(self, self._outbox, self._outlet, term).lead()
         finally:
-            with contextlib.suppress(InfrastructureError):
+            with contextlib.suppress(InfrastructureError, LeaseLostError):
                 await self._outbox.lease(0, term)
 
     async def _wait(self, seconds: float) -> None:
@@ -168,14 +169,15 @@ class _Leader:
             await self._confirm()
 
     async def _numbered(self, rows: list[OutboxRow]) -> list[OutboxRow]:
-        """The rows with their stamps, which are stored by then."""
-        partitions = iter(await self._outlet.places([event for row in rows for event in row.events]))
-        lanes = [_lanes(row, islice(partitions, len(row.events))) for row in rows]
+        """The rows with their stamps, which are stored by then. What the broker will never take gets no number."""
+        answers = iter(await self._outlet.places([event for row in rows for event in row.events]))
+        answered = [list(islice(answers, len(row.events))) for row in rows]
+        lanes = [_lanes(row, each) for row, each in zip(rows, answered, strict=True)]
         numbering, numbers = self._numbering.give(lanes)
         stamped = []
-        for row, row_lanes, row_numbers in zip(rows, lanes, numbers, strict=True):
+        for row, each, row_numbers in zip(rows, answered, numbers, strict=True):
             self._turn += 1
-            places = tuple((lane[1], number) for lane, number in zip(row_lanes, row_numbers, strict=True))
+            places = _places(each, row_numbers)
             stamped.append(row._replace(stamp=Stamp(self._term.epoch, self._turn, self._term.incarnation, places)))
         reach("relay.numbering")
         await self._outbox.number(self._term, {row.id: row.stamp for row in stamped if row.stamp is not None})
@@ -185,7 +187,14 @@ class _Leader:
 
     def _send(self, rows: list[OutboxRow]) -> None:
         count = sum(len(row.events) for row in rows)
-        self._ahead.append(_Sent([row.id for row in rows], count, self._outlet.send(rows)))
+        refused = [each for row in rows for each in _refused(row)]
+        for each in refused:
+            logger.error(
+                "an event is kept apart: its broker will never take it",
+                extra={"topic": each.event.topic, "event_type": each.event.type, "error": each.why},
+            )
+        there = self._outlet.send(rows)
+        self._ahead.append(_Sent([row.id for row in rows], count - len(refused), there, refused))
         reach("relay.sent")
 
     async def _confirm(self) -> None:
@@ -195,7 +204,7 @@ class _Leader:
         reach("relay.confirmed")
         self._ahead.popleft()
         self._relay.sent += batch.events
-        await self._outbox.delete(self._term, batch.ids)
+        await self._outbox.delete(self._term, batch.ids, batch.refused)
         reach("relay.deleted")
 
     async def _prolong(self) -> None:
@@ -204,8 +213,23 @@ class _Leader:
             self._prolong_at = monotonic() + PROLONG_S
 
 
-def _lanes(row: OutboxRow, partitions: Iterable[int]) -> list[Lane]:
-    return [(event.topic, partition) for event, partition in zip(row.events, partitions, strict=True)]
+def _lanes(row: OutboxRow, answers: Sequence[int | EncodeError]) -> list[Lane]:
+    """Of the events that have a partition."""
+    return [(event.topic, answer) for event, answer in zip(row.events, answers, strict=True) if isinstance(answer, int)]
+
+
+def _places(answers: Sequence[int | EncodeError], numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    rest = iter(numbers)
+    return tuple((answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers)
+
+
+def _refused(row: OutboxRow) -> list[Refused]:
+    assert row.stamp is not None
+    return [
+        Refused(event, f"{len(event.value or b''):,} bytes are more than topic {event.topic!r} takes")
+        for event, place in zip(row.events, row.stamp.places, strict=True)
+        if place == NOWHERE
+    ]
 
 
 def _tell(task: asyncio.Task[None]) -> None:

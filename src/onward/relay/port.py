@@ -6,6 +6,7 @@ from asyncio import Future
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from onward.errors import EncodeError
 from onward.ports import Outgoing
 
 
@@ -29,6 +30,17 @@ class Stamp(NamedTuple):
     turn: int  # the row's place among those of the epoch, rising
     incarnation: bytes
     places: tuple[tuple[int, int], ...]
+
+
+NOWHERE = (-1, 0)
+"""The place of an event that its broker will never take: it gets no number, and is not sent."""
+
+
+class Refused(NamedTuple):
+    """An event that its broker will never take, and why, in words."""
+
+    event: Outgoing
+    why: str
 
 
 class OutboxRow(NamedTuple):
@@ -76,8 +88,11 @@ class Outbox(Protocol):
         """
         ...
 
-    async def delete(self, term: Term, ids: Sequence[int]) -> None:
-        """Forget rows that the broker has confirmed. Safe to repeat. Raises LeaseLostError."""
+    async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
+        """Forget rows that the broker has confirmed, and keep what it refused of them apart, in one transaction.
+
+        Safe to repeat. Raises LeaseLostError.
+        """
         ...
 
     async def stats(self) -> OutboxStats: ...
@@ -86,14 +101,17 @@ class Outbox(Protocol):
 class Outlet(Protocol):
     """Where a relay sends events: a broker that is not the store's file."""
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int]:
-        """The partition of each, by its key; for those without one, any. Raises InfrastructureError."""
+    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+        """The partition of each, by its key; for those without one, any; and why one will never be taken.
+
+        Raises InfrastructureError.
+        """
         ...
 
     def send(self, rows: Sequence[OutboxRow]) -> Future[None]:
         """Take events that have numbers, in this order per partition, behind those that it took before.
 
-        What it returns ends when the broker has them all. It raises BrokerError, and EncodeError for an event that
-        the broker will never take; after that nothing is sent any more of what was taken.
+        Those whose place is NOWHERE are left out. What it returns ends when the broker has them all. It raises
+        BrokerError and EncodeError, after which nothing is sent any more of what was taken.
         """
         ...

@@ -26,6 +26,7 @@ def outboxes(inspection: Inspection) -> list[Leaving]:
     ((name,),) = inspection.rows(_NEXT, "")
     while name is not None:
         oldest, led = outbox_stats(lambda sql, params: inspection.rows(sql, *params), name, now)
-        found.append(Leaving(name, None if oldest is None else max(0.0, now - oldest / 1_000_000), led))
+        ((refused,),) = inspection.rows("SELECT count(*) FROM onward_refused WHERE service = ?", name)
+        found.append(Leaving(name, None if oldest is None else max(0.0, now - oldest / 1_000_000), led, refused))
         ((name,),) = inspection.rows(_NEXT, name)
     return found

@@ -12,7 +12,7 @@ import apsw
 from onward.delays import micros_of
 from onward.ids import uuid7_bytes
 from onward.ports import Outgoing
-from onward.relay import OutboxRow, OutboxStats, Stamp, Term, outbox_of
+from onward.relay import OutboxRow, OutboxStats, Refused, Stamp, Term, outbox_of
 from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.sqlite.database import Database
@@ -20,6 +20,10 @@ from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 
 _INSERT = "INSERT INTO onward_outbox (service, due, created_at, events, body) VALUES (?, ?, ?, ?, ?)"
+_REFUSED = (
+    "INSERT INTO onward_refused (service, refused_at, why, topic, type, version, key, value, event_id, source, extra)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
 _COLUMNS = "id, created_at, body, epoch, turn, incarnation, places FROM onward_outbox"
 _NUMBERED = (
     f"SELECT {_COLUMNS} WHERE service = ?1 AND epoch IS NOT NULL AND (epoch, turn) > (?2, ?3)"
@@ -133,15 +137,21 @@ class FileOutbox:
         except apsw.Error as error:
             raise translate(error, "Numbering events of the outbox") from error
 
-    async def delete(self, term: Term, ids: Sequence[int]) -> None:
+    async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
         try:
             async with self._database.transaction() as connection:
                 self._compare(connection, term)
                 connection.executemany(
                     "DELETE FROM onward_outbox WHERE id = ? AND service = ?", [(each, self._service) for each in ids]
                 )
+                connection.executemany(_REFUSED, [self._refused_row(each) for each in refused])
         except apsw.Error as error:
             raise translate(error, "Deleting from the outbox what the broker has") from error
+
+    def _refused_row(self, refused: Refused) -> tuple[apsw.SQLiteValue, ...]:
+        event = refused.event
+        what = (event.topic, event.type, event.version, event.key, event.value, event.id, event.source, event.extra)
+        return (self._service, micros_of(self._now()), refused.why, *what)
 
     async def stats(self) -> OutboxStats:
         return outbox_stats(self._database.read, self._service, self._now())

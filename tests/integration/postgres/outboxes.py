@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from onward.errors import EncodeError
 from onward.ids import time_of
 from onward.inspection.schema import Phase
 from onward.ledger import Arrivals, ProducerLedger, Run
@@ -110,7 +111,7 @@ class Received:
         self.log: list[tuple[bytes, int, bytes | None]] = []  # incarnation, number, event
         self._grown = asyncio.Event()
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int]:
+    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
         return [0] * len(events)
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from onward.errors import BrokerError, BrokerUnreachableError
+from onward.errors import BrokerError, BrokerUnreachableError, EncodeError
 from onward.ports import Outgoing
-from onward.relay import OutboxRow, leader, outbox_of
+from onward.relay import NOWHERE, OutboxRow, leader, outbox_of
 from onward.relay.leader import Relay
 from onward.sqlite.database import Database
 from onward.sqlite.outbox import FileOutbox
@@ -28,16 +28,20 @@ class Outlet:
         self.holds = False
         self.unreachable = False
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int]:
+    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
         if self.unreachable:
             raise BrokerUnreachableError("Nobody answers.")
-        return [0 if event.key is None else int(event.key) for event in events]
+        return [
+            EncodeError("No.") if event.value == b"no" else 0 if event.key is None else int(event.key)
+            for event in events
+        ]
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
         for row in rows:
             assert row.stamp is not None
-            for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
-                self.sent.append((event.value, row.stamp.incarnation, partition, number))
+            for event, place in zip(row.events, row.stamp.places, strict=True):
+                if place != NOWHERE:
+                    self.sent.append((event.value, row.stamp.incarnation, *place))
         there = asyncio.get_running_loop().create_future()
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
@@ -168,6 +172,22 @@ def test_batches_behind_one_that_failed_are_sent_again_behind_it(monkeypatch: py
             await until(lambda: stage.waiting() == 0)
         assert [value for value, _, _, _ in stage.outlet.sent] == [b"1", b"2", b"3", b"4", b"1", b"2", b"3", b"4", b"5"]
         assert stage.outlet.sent[:4] == stage.outlet.sent[4:8]
+
+    on_stage(scene)
+
+
+def test_what_the_broker_will_never_take_gets_no_number_and_holds_nobody_up() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.answers = [BrokerError("The connection was lost.")]
+        await stage.publish(b"1", b"no", b"2")
+        await stage.publish(b"no")
+        await stage.publish(b"3")
+        async with stage.relaying() as relay:
+            await until(lambda: stage.waiting() == 0)
+            assert relay.sent == 3
+        assert stage.outlet.numbers[:3] == stage.outlet.numbers[3:] == [(b"1", 0, 1), (b"2", 0, 2), (b"3", 0, 3)]
+        refused = stage.database.read("SELECT value, why FROM onward_refused")
+        assert refused == [(b"no", "2 bytes are more than topic 'orders' takes")] * 2
 
     on_stage(scene)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from time import time_ns
 
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Sender
+from onward.brokers.kafka.publishing import Prepared, Sender, too_large
+from onward.errors import EncodeError
 from onward.ports import Outgoing
-from onward.relay import OutboxRow
+from onward.relay import NOWHERE, OutboxRow
 
 
 class KafkaOutlet:
@@ -23,9 +24,15 @@ class KafkaOutlet:
         self._partitions = partitions
         self._sender: Sender | None = None
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int]:
-        await self._partitions.look({event.topic for event in events})
-        return self._partitions.of(events)
+    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+        topics = {event.topic for event in events}
+        await self._partitions.look(topics)
+        await self._partitions.measure(topics)
+        room = {topic: self._partitions.room(topic) for topic in topics}
+        return [
+            partition if _size(event) <= room[event.topic] else too_large(event)
+            for event, partition in zip(events, self._partitions.of(events), strict=True)
+        ]
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
         if self._sender is None or self._sender.abandoned:
@@ -34,7 +41,7 @@ class KafkaOutlet:
 
     async def _sent(self, sender: Sender, rows: Sequence[OutboxRow]) -> None:
         try:
-            await sender.send(_prepared(rows), [event for row in rows for event in row.events])
+            await sender.send(_prepared(rows), [event for row in rows for event, _ in _placed(row)])
         except BaseException:
             sender.abandon()  # what waits behind it must not go before it
             raise
@@ -45,6 +52,16 @@ class KafkaOutlet:
             await sender.close()
 
 
+def _placed(row: OutboxRow) -> Iterable[tuple[Outgoing, tuple[int, int]]]:
+    assert row.stamp is not None
+    placed = zip(row.events, row.stamp.places, strict=True)
+    return placed if NOWHERE not in row.stamp.places else [each for each in placed if each[1] != NOWHERE]
+
+
+def _size(event: Outgoing) -> int:
+    return len(event.value or b"") + len(event.key or "") * 4 + len(event.extra or b"")
+
+
 def _prepared(rows: Sequence[OutboxRow]) -> Iterator[Prepared]:
     millis = time_ns() // 1_000_000
     heading = wire.Headings().of
@@ -52,7 +69,7 @@ def _prepared(rows: Sequence[OutboxRow]) -> Iterator[Prepared]:
         assert row.stamp is not None
         created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
         incarnation = row.stamp.incarnation.hex()
-        for event, (partition, number) in zip(row.events, row.stamp.places, strict=True):
+        for event, (partition, number) in _placed(row):
             assert event.id is not None
             assert event.source is not None
             key = None if event.key is None else event.key.encode()

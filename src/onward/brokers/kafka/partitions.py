@@ -12,6 +12,7 @@ from onward.ports import Outgoing
 from onward.topics import Topic
 
 COUNT_EVERY_S = 30.0
+OVERHEAD_BYTES = 1_024  # headers, and what Kafka writes beside a message
 
 
 class Partitions:
@@ -20,11 +21,24 @@ class Partitions:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._counts: dict[str, tuple[int, float]] = {}  # how many, and until when that is taken for true
+        self._rooms: dict[str, tuple[int, float]] = {}  # in bytes, and until when that is taken for true
         self._turn = 0
 
     def forget(self, topics: Iterable[str]) -> None:
         for topic in topics:
             self._counts.pop(topic, None)
+
+    async def measure(self, topics: Iterable[str]) -> None:
+        """Have it known for `room` how much their messages may hold. Never raises: the server has the last word."""
+        for topic in topics:
+            _, until = self._rooms.get(topic, (0, 0.0))
+            if monotonic() > until:
+                room = await asyncio.to_thread(self._cluster.message_bytes, topic) - OVERHEAD_BYTES
+                self._rooms[topic] = room, monotonic() + COUNT_EVERY_S
+
+    def room(self, topic: str) -> int:
+        """The most bytes that key, value and extensions of an event may have."""
+        return self._rooms[topic][0]
 
     async def look(self, topics: Iterable[str]) -> None:
         """Have them known for `of`; one that nobody declared is created. Raises BrokerError."""

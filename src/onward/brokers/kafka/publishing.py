@@ -170,11 +170,7 @@ class Sender:
     def _refusal(self, error: KafkaError, events: Sequence[Outgoing]) -> OnwardError:
         names = ", ".join(sorted({repr(event.topic) for event in events}))
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            largest = max(len(event.value or b"") for event in events)
-            return EncodeError(
-                f"Kafka does not take an event of {largest:,} bytes on topic {names}: nothing was published. Keep large"
-                " content elsewhere and publish where it is, or raise the topic's max.message.bytes."
-            )
+            return too_large(max(events, key=lambda event: len(event.value or b"")))
         return self._client.teller.told(error, f"Publishing to topic {names}")
 
     def _uncertain(self, batch: _Batch, count: int, why: str) -> PublishUncertainError:
@@ -193,3 +189,10 @@ class Sender:
         if self._thread.is_alive():
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             await asyncio.to_thread(self._thread.join, ENDING_S)
+
+
+def too_large(event: Outgoing) -> EncodeError:
+    return EncodeError(
+        f"Kafka does not take an event of {len(event.value or b''):,} bytes on topic {event.topic!r}: nothing was"
+        " published. Keep large content elsewhere and publish where it is, or raise the topic's max.message.bytes."
+    )

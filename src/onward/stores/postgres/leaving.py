@@ -23,6 +23,7 @@ async def outboxes(inspection: Inspection) -> list[Leaving]:
     async with inspection.snapshot() as snapshot:
         await snapshot.session.script(_NO_OTHER_WAY, "Looking at outboxes")
         services = sorted(service for (service,) in await snapshot.rows(_SERVICES))
+        refused = dict(await snapshot.rows("SELECT service, count(*) FROM onward.refused GROUP BY service"))
         ((now,),) = await snapshot.rows(_NOW)
     found: list[Leaving] = []
     for service in services:
@@ -31,5 +32,6 @@ async def outboxes(inspection: Inspection) -> list[Leaving]:
             oldest, led = await outbox.stats()
         finally:
             outbox.close()
-        found.append(Leaving(service, None if oldest is None else max(0.0, now - oldest / 1_000_000), led))
+        age_s = None if oldest is None else max(0.0, now - oldest / 1_000_000)
+        found.append(Leaving(service, age_s, led, refused.get(service, 0)))
     return found

@@ -10,7 +10,7 @@ from os import urandom
 from onward.delays import micros_at, micros_of, moment_of
 from onward.ids import uuid7_bytes
 from onward.ports import DELIVERY_BYTES, Outgoing
-from onward.relay import OutboxRow, OutboxStats, Stamp, Term
+from onward.relay import OutboxRow, OutboxStats, Refused, Stamp, Term
 from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.stores.postgres import outbox_sql as sql
@@ -108,11 +108,20 @@ class PostgresOutbox:
         self._revision += 1
         self._since_move = len(stamps) + (0 if moves else self._since_move)
 
-    async def delete(self, term: Term, ids: Sequence[int]) -> None:
+    async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
+        # With the first: what is kept apart before its row is gone is kept once, however often that is tried.
+        keep = [Command(sql.REFUSE, [self._refused_row(each) for each in refused])] if refused else []
         for start in range(0, len(ids) or 1, DELETE_ROWS):
             delete = Command(sql.DELETE, [(self._service, list(ids[start : start + DELETE_ROWS]))])
             async with self._connections.transaction() as session:
-                await session.send([self._compare(sql.COMPARE, term), delete], "Deleting from the outbox")
+                await session.send([self._compare(sql.COMPARE, term), *keep, delete], "Deleting from the outbox")
+            keep = []
+
+    def _refused_row(self, refused: Refused) -> tuple[object, ...]:
+        event = refused.event
+        key = None if event.key is None else event.key.encode()
+        what = (event.topic, event.type, event.version, key, event.value, event.id, event.source, event.extra)
+        return (self._service, refused.why, *what)
 
     async def stats(self) -> OutboxStats:
         oldest, led = (await self._query(sql.STATS, (self._service, self._time()))).one()

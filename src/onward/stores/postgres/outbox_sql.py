@@ -83,6 +83,10 @@ NUMBER = (
     " WHERE r.service = $1 AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)) AS f"
     " WHERE o.ctid = f.place"
 )
+REFUSE = (
+    "INSERT INTO onward.refused (service, why, topic, type, version, key, value, event_id, source, extra)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
+)
 DELETE = "DELETE FROM onward.outbox WHERE service = $1 AND id = ANY ($2::bigint[])"
 
 # Whoever will insert has this lock before it is given an id, and keeps it until what it inserted is visible.

@@ -12,7 +12,7 @@ import pytest
 from onward.errors import LeaseLostError, TransactionError
 from onward.ids import time_of
 from onward.ports import Outgoing
-from onward.relay import Outbox, OutboxRow, Stamp, Term
+from onward.relay import NOWHERE, Outbox, OutboxRow, Refused, Stamp, Term
 from onward.testing.clock import FakeClock
 from onward.testing.contracts.scenes import SCENE_S, event
 
@@ -21,11 +21,15 @@ LEASE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class OutboxBench:
-    """An outbox of one service, and what writes to it: `publish` commits a transaction with these events."""
+    """An outbox of one service, and what writes to it: `publish` commits a transaction with these events.
+
+    `refused` are value and reason of what is kept apart.
+    """
 
     outbox: Outbox
     publish: Callable[[Sequence[Outgoing]], Awaitable[None]]
     clock: FakeClock
+    refused: Callable[[], Awaitable[list[tuple[bytes | None, str]]]]
 
     async def led(self) -> Term:
         """A term of ours."""
@@ -120,6 +124,20 @@ class OutboxContract:
         second = await bench.led()
         assert time_of(first.incarnation) <= time_of(second.incarnation)
         assert first.incarnation != second.incarnation
+
+    @on_outbox
+    async def test_what_the_broker_refuses_is_kept_apart_once_and_waits_no_more(self, bench: OutboxBench) -> None:
+        await bench.publish([event(b"fits", key="ä"), event(b"too large")._replace(key="\0")])
+        term = await bench.led()
+        (row,) = await bench.outbox.read(10)
+        stamp = Stamp(term.epoch, 1, term.incarnation, ((0, 1), NOWHERE))
+        await bench.outbox.number(term, {row.id: stamp})
+        assert (await bench.outbox.read(10, numbered=True))[0].stamp == stamp
+        refused = [Refused(row.events[1], "it is too large")]
+        for _ in range(2):
+            await bench.outbox.delete(term, [row.id], refused)
+        assert await bench.outbox.read(10, numbered=True) == []
+        assert await bench.refused() == [(b"too large", "it is too large")]
 
     @on_outbox
     async def test_one_relay_has_the_lease_until_it_ends_or_is_given_up(self, bench: OutboxBench) -> None:
