@@ -35,7 +35,7 @@ class Till:
         self.app = App("till")
         prepare(url)
         with psycopg.connect(url) as connection:
-            connection.execute("CREATE TABLE written (n INTEGER NOT NULL)")
+            connection.execute("CREATE TABLE public.written (n INTEGER NOT NULL)")
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[PostgresStore]:

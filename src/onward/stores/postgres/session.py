@@ -71,7 +71,27 @@ class Session:
                 f"{address} has standard_conforming_strings off, and onward would read statements otherwise than the"
                 " server. Nothing was run; set it on, as it is by default."
             )
-        return cls(connection, address, without)
+        session = cls(connection, address, without)
+        if connection.info.user == "onward":
+            session._settings += f"; SET LOCAL search_path = {await session._path_of_others()}"
+        return session
+
+    async def _path_of_others(self) -> str:
+        """The search path without our schema, where a user's own name comes first by default.
+
+        Else an `account` that a handler writes to would be the one that we keep, and what a service's schema creates
+        would be ours, or be taken for there already.
+        """
+        try:
+            await self._cursor.execute("SHOW search_path")
+            ((path,),) = await self._cursor.fetchall()
+        except BaseException as error:
+            self.drop()
+            if isinstance(error, psycopg.Error):
+                raise translate(error, f"Connecting to {self._address}") from error
+            raise
+        others = [each.strip() for each in path.split(",") if each.strip().strip('"') not in ("$user", "onward")]
+        return ", ".join(others) or "''"
 
     @property
     def backend_pid(self) -> int:
