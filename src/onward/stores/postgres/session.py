@@ -126,20 +126,42 @@ class Session:
         except psycopg.Error as error:
             raise translate(error, doing) from error
 
-    async def run(self, sql: str, args: Arguments, doing: str, *, binary: bool = False) -> StatementResult:
+    async def run(
+        self, sql: str, args: Arguments, doing: str, *, binary: bool = False, before: Sequence[Command] = ()
+    ) -> StatementResult:
         """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for.
 
-        `binary` halves what travels where the rows are mostly bytes.
+        `binary` halves what travels where the rows are mostly bytes. `before` travels with it: of an error it is then
+        not known whose it is.
         """
         cursor, begun_at = self._cursor, monotonic()
         try:
-            await cursor.execute(sql, args, binary=binary)
+            if before:
+                await self._run_behind(before, sql, args)
+            else:
+                await cursor.execute(sql, args, binary=binary)
             rows = await cursor.fetchall() if cursor.description is not None else []
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()
         queried = (cursor.statusmessage or "").startswith("SELECT")
         return StatementResult(rows, 0 if queried else cursor.rowcount)
+
+    async def _run_behind(self, before: Sequence[Command], sql: str, args: Arguments) -> None:
+        """In one round trip. Raises the first error, once the server's answers to all are read."""
+        failure: Exception | None = None
+        async with pipelined(self._connection):
+            try:
+                for command in before:
+                    await self._repeating(command).executemany(command.sql, command.rows)
+                await self._cursor.execute(sql, args)
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def _repeating(self, command: Command) -> psycopg.AsyncCursor[Any]:
+        return RepeatingCursor(self._connection) if len(command.rows) > 1 else self._connection.cursor()
 
     async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
         """One statement as the driver has it, with parameters as `%(name)s`. Raises as `run` does."""
@@ -171,8 +193,7 @@ class Session:
             async with pipelined(self._connection):
                 try:
                     for command in commands:
-                        many = len(command.rows) > 1
-                        cursor = RepeatingCursor(self._connection) if many else self._connection.cursor()
+                        cursor = self._repeating(command)
                         if command.otherwise is None:
                             await cursor.executemany(command.sql, command.rows)
                         else:

@@ -54,14 +54,18 @@ class Statements:
         plan, args = _planned(sql, params)
         async with self._turn:
             self.refuse()  # again: whoever had the connection may have failed, or the unit ended meanwhile
-            await self._flush()
+            waiting = self._taken()
+            doing = f"Running {sql[:200]!r}" + (", or what was submitted before it" if waiting else "")
             try:
-                return await self._session.run(plan.sql, args, f"Running {sql[:200]!r}")
+                return await self._session.run(plan.sql, args, doing, before=waiting)
             except StoreError as error:
                 mistaken = plan.has_mark and error.fields.get("sqlstate") == "42601"
                 self.failed = nameless(sql) if mistaken else error
                 raise self.failed from error
             except TypeError as error:
+                if waiting:  # what was submitted is sent in part, or not at all
+                    self.failed = misfit(f"{waiting[0].sql} … {sql}", error)
+                    raise self.failed from error
                 raise misfit(sql, error) from error
 
     async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
@@ -192,8 +196,8 @@ class Statements:
 
     async def _flush(self, *then: str) -> None:
         """Send what waits, and these after it, in one round trip."""
-        waiting, self._waiting, self._waiting_count = self._waiting, [], 0
-        commands = [*(Command(*each) for each in waiting), *map(Command, then)]
+        waiting = self._taken()
+        commands = [*waiting, *map(Command, then)]
         if not commands:
             return
         try:
@@ -202,8 +206,13 @@ class Statements:
             self.failed = error
             raise
         except TypeError as error:
-            self.failed = misfit(waiting[0][0], error)
+            self.failed = misfit(waiting[0].sql, error)
             raise self.failed from error
+
+    def _taken(self) -> list[Command]:
+        """What waits, which waits no more."""
+        waiting, self._waiting, self._waiting_count = self._waiting, [], 0
+        return [Command(*each) for each in waiting]
 
     async def _undo(self, name: str) -> None:
         """Raises StoreError; TransactionError when the server has ended the whole transaction for what was done."""
