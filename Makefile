@@ -5,7 +5,7 @@ BIN := .venv/bin
 ENVIRONMENT := PYTHON="$(PYTHON)" sh scripts/environment.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers bench bench-kafka lint format lock clean
+.PHONY: help demo test servers soak bench bench-kafka lint format lock clean
 
 help:
 	@echo "make demo    run the shop: three services and a storefront on one SQLite file;"
@@ -14,6 +14,7 @@ help:
 	@echo "make servers run a real Kafka and a real PostgreSQL until Ctrl-C"
 	@echo "make bench   measure onward, its peers and hand-written loops"
 	@echo "make bench-kafka the same with a real Kafka and a real PostgreSQL"
+	@echo "make soak    a million events on them while workers and servers are killed"
 	@echo "make lint    style, types, import rules, shape"
 	@echo "make format  put the code into its one layout"
 	@echo "make lock    write requirements/*.lock from pyproject.toml"
@@ -37,6 +38,11 @@ servers:
 	@sh scripts/install_servers.sh
 	@$(ENVIRONMENT) test
 	@$(BIN)/python -m scripts.servers $(ARGS)
+
+soak:
+	@sh scripts/install_servers.sh
+	@$(ENVIRONMENT) test
+	@$(BIN)/python -m tests.integration.relay.soak $(ARGS)
 
 bench:
 	@$(ENVIRONMENT) bench

@@ -158,6 +158,8 @@ class Stage:
 
     def handled(self) -> dict[str, int]:
         """How many effects each handler has had."""
+        if self.store:
+            return self._handled_on_server()
         with suppress(apsw.SQLError, apsw.CantOpenError):
             connection = apsw.Connection(str(self.database), flags=apsw.SQLITE_OPEN_READONLY)
             connection.set_busy_timeout(5000)
@@ -166,6 +168,11 @@ class Stage:
                 return {str(handler): int(str(count)) for handler, count in counts}
             finally:
                 connection.close()
+        return {}
+
+    def _handled_on_server(self) -> dict[str, int]:
+        with psycopg.connect(self.store) as connection, suppress(psycopg.errors.UndefinedTable):
+            return dict(connection.execute("SELECT handler, count(*) FROM effect GROUP BY handler").fetchall())
         return {}
 
     def effects(self, handler: str) -> list[tuple[str, int]]:
@@ -188,13 +195,13 @@ class Stage:
             return rows.fetchall()
         return []
 
-    def wait_for(self, handler: str, count: int) -> list[tuple[str, int]]:
+    def wait_for(self, handler: str, count: int, within_s: float = PATIENCE_S) -> list[tuple[str, int]]:
         """The effects, as soon as there are `count` of them."""
-        deadline = time.monotonic() + PATIENCE_S
-        while len(found := self.effects(handler)) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} effects of {handler}:\n{self.log()}"
-            time.sleep(0.02)  # looks at a file that other processes write
-        return found
+        deadline = time.monotonic() + within_s
+        while (found := self.handled().get(handler, 0)) < count:
+            assert time.monotonic() < deadline, f"{found} of {count} effects of {handler}:\n{self.log()}"
+            time.sleep(0.02)  # looks at what other processes write
+        return self.effects(handler)
 
     def until(self, holds: Callable[[], object], what: str) -> None:
         """Wait for a fact about other processes, which have no event of ours to wait for."""

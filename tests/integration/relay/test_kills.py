@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,7 @@ import pytest
 from scripts.servers.kafka import Kafka
 from tests.integration.kills.stage import Stage, assert_exactly_once
 from tests.integration.kills.test_kill_at_every_failpoint import RELAYING
+from tests.integration.relay.soak import again, soak
 
 EVENTS = 400
 STORES = ["file", "postgresql"]
@@ -24,12 +21,6 @@ STORES = ["file", "postgresql"]
 def stage(request: pytest.FixtureRequest, tmp_path: Path, kafka: Kafka) -> Stage:
     """Kafka, and each store that keeps an outbox."""
     return Stage(tmp_path, kafka.url, "" if request.param == "file" else request.getfixturevalue("postgres_url"))
-
-
-def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that a supervisor has begun."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(pid) for pid in children.read_text().split()]
 
 
 def test_there_are_failpoints_at_every_step_of_a_relay() -> None:
@@ -60,23 +51,15 @@ def test_a_publisher_that_is_killed_while_it_relays_has_published_what_it_was_to
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_random_instants_with_a_relay_between_every_event_takes_effect_once(stage: Stage) -> None:
-    chance = random.Random(7)
-    killed = published = 0
-    with stage.running("direct", "plain", workers=2) as supervisor:
-        while killed < 12:
-            assert stage.publish(published, published + 60) == 0
-            published += 60
-            time.sleep(chance.random() * 0.5)  # the instant is the point of the test
-            victims = workers_of(supervisor)
-            chance.shuffle(victims)
-            for victim in victims[:2]:
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-                    killed += 1
-        for handler, forwarded in (("book", 0), ("confirm", published // 10), ("notify", 0)):
-            found = stage.wait_for(handler, published + forwarded)
-            own = [each for each in found if not each[0].startswith("forwarded")]
-            assert_exactly_once(own, range(published))
-            assert len(found) - len(own) == forwarded
-    assert stage.audited() == 0
+def test_killed_at_random_with_a_relay_in_between_and_servers_that_restart_every_event_takes_effect_once(
+    stage: Stage, kafka: Kafka, request: pytest.FixtureRequest
+) -> None:
+    servers = [kafka, request.getfixturevalue("postgres")] if stage.store else [kafka]
+    soak(
+        stage,
+        events=600,
+        chunk=60,
+        kills=12,
+        restarts=[again(server) for server in servers],
+        chance=random.Random(7),
+    )
