@@ -12,7 +12,7 @@ from hypothesis import strategies as any_
 from msgspec import Meta
 from pydantic import BaseModel
 
-from onward.errors import EncodeError
+from onward.errors import DeclarationError, EncodeError
 from onward.events import Event, event, event_type
 from onward.outgoing import MAX_EVENT_BYTES, encode, encode_all, encode_returned, put_off
 from onward.ports import Outgoing
@@ -169,3 +169,9 @@ def test_what_goes_out_is_marked_unless_its_publisher_says_more(monkeypatch: pyt
     made = [Plain(name="a"), Plain(name="b")]
     assert [each.extra for each in (encode(made[0]), *encode_all(made))] == [b'{"mark":"1"}'] * 3
     assert encode(made[0], b'{"tenant":"a"}').extra == b'{"tenant":"a"}'
+
+
+@pytest.mark.parametrize("returned", [7, "text", [Plain(name="a"), 7]])
+def test_a_handler_that_returned_no_event_is_told_what_it_may_return(returned: object) -> None:
+    with pytest.raises(DeclarationError, match="It may return an event, a list of events, or None"):
+        encode_returned(returned, [])

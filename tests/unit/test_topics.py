@@ -28,3 +28,8 @@ def test_a_topic_by_name_alone_is_the_declared_one_with_the_defaults() -> None:
     by_name = Topic.by_name("orders")
     assert by_name == Topic("orders", partitions=8, retention=Retention())
     assert (by_name.declared, Topic("orders").declared) == (False, True)
+
+
+def test_a_retention_is_said_where_it_is_declared_though_it_be_the_default() -> None:
+    assert Topic("orders", retention=Retention()).says_retention
+    assert not Topic("orders").says_retention
