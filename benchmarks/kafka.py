@@ -19,8 +19,8 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "exactly", "peers", "clients")
-ON_POSTGRES = frozenset({"postgres", "relay"})
+MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "workers", "exactly", "peers", "clients")
+ON_POSTGRES = frozenset({"postgres", "relay", "workers"})
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""What more consumer processes of one service cost and buy, on Kafka and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from benchmarks.harness import Benchmark
+from benchmarks.kafka_orders import ANSWER_S, HANDLED_S, OrderSent, make_topic, produce, register, servers
+from benchmarks.kafka_postgres import ask, database
+from benchmarks.orders import environment, expect
+from onward import App, Topic, Transaction
+
+URL, NAME, HANDLER = "BENCHMARK_DATABASE", "BENCHMARK_SERVICE", "BENCHMARK_HANDLER"
+PARTITIONS = 8  # so that they are shared out evenly
+WAIT_S = 0.01
+TICKS = os.sysconf("SC_CLK_TCK")
+SCHEMA = "CREATE TABLE IF NOT EXISTS sent (order_id text)"
+HANDLED = {  # how many, as the store has it
+    "insert": "SELECT count(*) FROM sent",
+    "wait": "SELECT coalesce(sum(succeeded), 0) FROM onward.tally",
+}
+
+
+async def insert(order: OrderSent, tx: Transaction) -> None:
+    """One INSERT, in nobody's way."""
+    await tx.submit("INSERT INTO sent (order_id) VALUES (:order_id)", order_id=order.order_id)
+
+
+async def wait(order: OrderSent) -> None:
+    """Waits for another system."""
+    await asyncio.sleep(WAIT_S)
+
+
+def service(url: str, name: str, handler: str) -> App:
+    topics = [Topic("sent", partitions=PARTITIONS)]
+    app = App(name, broker=f"kafka://{servers()}", store=url, schema=SCHEMA, topics=topics)
+    app.on(OrderSent)(insert if handler == "insert" else wait)
+    return app
+
+
+def _measure(handler: str, workers: int, count: int, folder: Path) -> dict[str, float]:
+    make_topic("sent", PARTITIONS)
+    name = f"sent-{folder.name}"
+    with database(folder) as url:
+        asyncio.run(register(service(url, name, handler)))
+        settings = {URL: url, NAME: name, HANDLER: handler}
+        command = [sys.executable, "-m", "onward", "run", "benchmarks.kafka_workers:app", "--workers", str(workers)]
+        running = subprocess.Popen(
+            command, env={**environment(), **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            group = f"{name}:sent" if handler == "insert" else f"{name}.wait:sent"
+            _until(lambda: _sharing(group) == workers, f"{workers} processes share the partitions")
+            began, cpu_began_s = perf_counter(), _cpu_s(running.pid)
+            produce("sent", count)
+            _until(lambda: ask(url, HANDLED[handler]) >= count, f"{count:,} events are handled")
+            seconds, cpu_s = perf_counter() - began, _cpu_s(running.pid) - cpu_began_s
+        finally:
+            running.terminate()
+            running.wait(60)
+        expect("events handled", ask(url, HANDLED[handler]), count)
+    return {"rate": count / seconds, "CPU": cpu_s / count * 1e6}
+
+
+def _sharing(group: str) -> int:
+    """How many members have partitions, once no partition is left without one."""
+    admin = AdminClient({"bootstrap.servers": servers(), "log_level": 0})
+    try:
+        members = admin.describe_consumer_groups([group])[group].result(ANSWER_S).members
+    except KafkaException:
+        return 0
+    held = [len(member.assignment.topic_partitions) for member in members if member.assignment is not None]
+    return sum(map(bool, held)) if sum(held) == PARTITIONS else 0
+
+
+def _until(holds: Callable[[], bool], claim: str) -> None:
+    until = monotonic() + HANDLED_S
+    while not holds():
+        if monotonic() > until:
+            raise TimeoutError(f"not in {HANDLED_S:g} s: {claim}")
+        sleep(0.05)
+
+
+def _cpu_s(pid: int) -> float:
+    """What a process and its children have used."""
+    ticks = [int(each) for each in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]]
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return sum(ticks) / TICKS + sum(map(_cpu_s, children))
+
+
+if URL in os.environ:
+    app = service(os.environ[URL], os.environ[NAME], os.environ[HANDLER])
+
+BENCHMARKS = [
+    Benchmark(
+        name,
+        {
+            f"{workers} process{'es' * (workers > 1)}": partial(_measure, handler, workers)
+            for workers in (1, 2, 4)[:most]
+        },
+        {"rate": "events/s", "CPU": "µs/event"},
+        count,
+        500,
+        against="1 process",
+        rounds=3,
+    )
+    for name, handler, most, count in (
+        ("onward run --workers on Kafka and PostgreSQL, one INSERT each", "insert", 3, 100_000),
+        ("onward run --workers on Kafka and PostgreSQL, 10 ms of waiting each", "wait", 2, 5_000),
+    )
+]
