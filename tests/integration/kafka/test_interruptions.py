@@ -12,14 +12,21 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
     ResourceType,
 )
 
+from onward import Event
 from onward.brokers.kafka import fetching
-from onward.errors import BrokerUnreachableError, PublishUncertainError
+from onward.errors import BrokerUnreachableError, EncodeError, PublishUncertainError
 from scripts.servers.kafka import Kafka
 from scripts.servers.ports import free_ports
-from tests.integration.kafka.stage import PATIENCE_S, Placed, Stage, assert_exactly_once, placed
+from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Placed, Stage, assert_exactly_once, placed
 from tests.integration.services import running
 
 QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"  # a member that is gone is waited for no longer
+
+
+class Wordy(Event, type="kafka.wordy", topic=TOPIC):
+    text: str
+
+
 OFFSETS = ConfigResource(ResourceType.TOPIC, "__consumer_offsets")
 
 
@@ -116,3 +123,27 @@ def test_p7_offset_commits_that_fail_stop_nothing_and_are_made_up_for(
 
     asyncio.run(scene())
     assert stage.numbers() == [*range(20)]
+
+
+def test_an_event_that_its_topic_has_no_room_for_is_refused_and_the_next_one_is_sent(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    stage = Stage(kafka, tmp_path, partitions=1)
+    kafka.create_topic(TOPIC, 1)
+    small = ConfigResource(
+        ResourceType.TOPIC,
+        TOPIC,
+        incremental_configs=[ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)],
+    )
+    stage.admin.incremental_alter_configs([small])[small].result(PATIENCE_S)
+
+    async def scene() -> None:
+        app = stage.recorder()
+        async with running(app):
+            with pytest.raises(EncodeError, match=r"Kafka does not take an event of 3,\d\d\d bytes on topic 'placed'"):
+                await app.send(Wordy(text="x" * 3000))
+            await app.send(Placed(key="y", n=2))
+            await stage.until_handled(1)
+
+    asyncio.run(scene())
+    assert stage.numbers() == [2]

@@ -9,7 +9,7 @@ from tests.integration.children import Child, child
 from tests.integration.kafka.member import STEADY
 from tests.integration.kafka.stage import Stage, assert_exactly_once, placed
 
-PARTITIONS = 24
+PARTITIONS = 36
 REVOCATIONS = 50
 BATCH = 100
 AHEAD = 2000  # events sent and not handled yet, at most
