@@ -1,7 +1,9 @@
 """A Kafka that is not there, goes away, comes back or does not take offsets: services wait, say so, and go on."""
 
 import asyncio
+import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 
 from onward import Event
 from onward.brokers.kafka import fetching
-from onward.errors import BrokerUnreachableError, EncodeError, PublishUncertainError
+from onward.errors import BrokerError, BrokerUnreachableError, EncodeError, PublishUncertainError
 from scripts.servers.kafka import Kafka
 from scripts.servers.ports import free_ports
 from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Placed, Stage, assert_exactly_once, placed
@@ -97,6 +99,38 @@ def test_p8_sending_to_a_broker_that_stays_away_fails_within_its_timeout_and_say
 
     with pytest.raises(PublishUncertainError, match=r"no answer in 0\.5 s"):
         asyncio.run(scene())
+
+
+def test_nothing_is_sent_behind_what_a_failed_send_left_out(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path, partitions=1)
+    kafka.create_topic(TOPIC, 1)
+    # The client takes 100 at once, so that the second send still hands over when the first one fails.
+    app = stage.app("?delivery.timeout.ms=2000&queue.buffering.max.messages=100")
+
+    async def send(numbers: range) -> None:
+        with suppress(BrokerError):
+            await app.send(*(Placed(key="a", n=n) for n in numbers))
+
+    async def scene() -> None:
+        await app.send(Placed(key="a", n=0))
+        with kafka.frozen():
+            first = asyncio.create_task(send(range(1, 51)))
+            await asyncio.sleep(1.0)  # so that the second's time is not over with the first's
+            second = asyncio.create_task(send(range(51, 401)))
+            await first
+            await asyncio.sleep(0.1)  # what the first gave up made room, and the second is woken
+        await second
+        await app.send(Placed(key="a", n=1_000))
+        assert app._engine is not None
+        there = await app._engine.broker.log.read(TOPIC, 0, 0, 1_000)
+        await app.close()
+        found.extend(json.loads(record[2])["n"] for record in there)
+
+    found: list[int] = []
+    asyncio.run(scene())
+    assert found[0] == 0
+    assert found[-1] == 1_000
+    assert found[1:-1] == [*range(1, len(found) - 1)]
 
 
 def test_p7_offset_commits_that_fail_stop_nothing_and_are_made_up_for(

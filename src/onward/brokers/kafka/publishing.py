@@ -13,7 +13,7 @@ from onward.brokers.kafka.client import LIBRARY_LOG, Client
 from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
 from onward.brokers.kafka.wire import Headers
-from onward.errors import EncodeError, OnwardError, PublishUncertainError
+from onward.errors import BrokerError, EncodeError, OnwardError, PublishUncertainError
 from onward.ports import Outgoing
 
 POLL_S = 0.2
@@ -71,6 +71,12 @@ class _Batch:
             self.error = self.error or error
         if self.over:
             self._complete.append(self)
+
+    def cut(self, count: int) -> None:
+        """No more than the first `count` were handed over."""
+        self.count = count
+        if self.over and not self.done.done():
+            self.done.set_result(None)
 
     @property
     def over(self) -> bool:
@@ -146,6 +152,8 @@ class Sender:
             if number % YIELD_EVERY == 0 and number:
                 await asyncio.sleep(0)
             while True:
+                if self.abandoned:  # what comes before it may be missing: it must not be there without that
+                    return self._left_behind(batch, number)
                 try:
                     produce(topic, value, key, partition, on_delivery=delivered, timestamp=millis, headers=headers)
                     break
@@ -155,11 +163,16 @@ class Sender:
                     else:
                         await self._room.wait()
                 except KafkaException as error:
-                    batch.count = number
-                    if batch.over and not batch.done.done():
-                        batch.done.set_result(None)
+                    batch.cut(number)
                     return self._refusal(error.args[0], events[number : number + 1])
         return None
+
+    def _left_behind(self, batch: _Batch, number: int) -> OnwardError:
+        batch.cut(number)
+        return BrokerError(
+            f"An earlier send to Kafka at {self._client.address.servers} failed, and what had to come behind it was not"
+            " sent. Send it again."
+        )
 
     def abandon(self) -> None:
         """Nothing that waits may be sent any more: what came in before it is not known to be there. Safe to repeat."""
