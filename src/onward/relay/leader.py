@@ -11,7 +11,7 @@ from itertools import islice
 from time import monotonic
 from typing import NamedTuple
 
-from onward.errors import DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
+from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Lane, Numbering
 from onward.relay.port import NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.telemetry.failpoints import reach
@@ -54,6 +54,8 @@ class Relay:
         self._changed = asyncio.Event()
         self._stopping = False
         self.trouble = ""
+        self.one_by_one = False
+        """Whether an event was refused that has a number: those that have are sent one at a time, to find it."""
         self.sent = 0
         """Events that the broker has confirmed."""
         self.task: asyncio.Task[None] | None = None
@@ -99,14 +101,21 @@ class Relay:
             except LeaseLostError as error:
                 logger.warning("%s", error)
             except (InfrastructureError, DeliveryError, MessageError) as error:
-                self.trouble = f"events of service {self._service!r} wait in its outbox: {error}"
+                self.one_by_one = isinstance(error, EncodeError) or bool(error.fields.get("refused"))
+                self._stand_still(error)
                 logger.error("%s", self.trouble)
+            except Exception as error:  # whatever it is, events that wait are not to wait for a new start
+                self._stand_still(error)
+                logger.exception("relaying for service %s ended, and begins again", self._service)
             if self._stopping:
                 return
             if monotonic() - began > HEALTHY_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _stand_still(self, error: Exception) -> None:
+        self.trouble = f"events of service {self._service!r} wait in its outbox: {error}"
 
     async def _serve(self, term: Term) -> None:
         """Lead until we are to stop and nothing waits."""
@@ -145,7 +154,10 @@ class _Leader:
         self._ahead: deque[_Sent] = deque()
 
     async def lead(self) -> None:
+        self._outlet.begin()
         try:
+            if self._relay.one_by_one:
+                await self._sort_out()
             await self._send_again()
             while True:
                 await self._prolong()
@@ -167,6 +179,26 @@ class _Leader:
             await self._prolong()
             self._send(rows)
             await self._confirm()
+
+    async def _sort_out(self) -> None:
+        """Send what has numbers event by event, so that the one that is refused is found and kept apart."""
+        while rows := await self._outbox.read(ROWS, numbered=True):
+            for row in rows:
+                refused = [each for one in _singly(row) if (each := await self._refusal(one)) is not None]
+                await self._outbox.delete(self._term, [row.id], [*_refused(row), *refused])
+        self._relay.one_by_one = False
+
+    async def _refusal(self, one: OutboxRow) -> Refused | None:
+        """Why this event will never be taken, where that is so. Its number stays empty."""
+        await self._prolong()
+        try:
+            await self._there(self._outlet.send([one]))
+        except (EncodeError, BrokerError) as error:
+            if not isinstance(error, EncodeError) and not error.fields.get("refused"):
+                raise
+            self._outlet.begin()  # nothing is on its way: one is sent at a time
+            return Refused(one.events[0], str(error))
+        return None
 
     async def _numbered(self, rows: list[OutboxRow]) -> list[OutboxRow]:
         """The rows with their stamps, which are stored by then. What the broker will never take gets no number."""
@@ -200,17 +232,34 @@ class _Leader:
     async def _confirm(self) -> None:
         """The oldest batch that is on its way is there, and waits no more."""
         batch = self._ahead[0]
-        await batch.there
+        await self._there(batch.there)
         reach("relay.confirmed")
         self._ahead.popleft()
         self._relay.sent += batch.events
         await self._outbox.delete(self._term, batch.ids, batch.refused)
         reach("relay.deleted")
 
+    async def _there(self, there: asyncio.Future[None]) -> None:
+        """The broker has it; meanwhile the lease stays ours, however long that takes."""
+        while not there.done():
+            await asyncio.wait([there], timeout=max(0.0, self._prolong_at - monotonic()))
+            await self._prolong()
+        await there
+
     async def _prolong(self) -> None:
         if monotonic() >= self._prolong_at:
             await self._outbox.lease(LEASE_S, self._term)
             self._prolong_at = monotonic() + PROLONG_S
+
+
+def _singly(row: OutboxRow) -> list[OutboxRow]:
+    """A row for each event that has a number."""
+    assert row.stamp is not None
+    return [
+        row._replace(events=[event], stamp=row.stamp._replace(places=(place,)))
+        for event, place in zip(row.events, row.stamp.places, strict=True)
+        if place != NOWHERE
+    ]
 
 
 def _lanes(row: OutboxRow, answers: Sequence[int | EncodeError]) -> list[Lane]:

@@ -101,6 +101,10 @@ class Outbox(Protocol):
 class Outlet(Protocol):
     """Where a relay sends events: a broker that is not the store's file."""
 
+    def begin(self) -> None:
+        """Take events again after a send failed. Whoever asks sends first what is not known to be there."""
+        ...
+
     async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
         """The partition of each, by its key; for those without one, any; and why one will never be taken.
 
@@ -112,6 +116,7 @@ class Outlet(Protocol):
         """Take events that have numbers, in this order per partition, behind those that it took before.
 
         Those whose place is NOWHERE are left out. What it returns ends when the broker has them all. It raises
-        BrokerError and EncodeError, after which nothing is sent any more of what was taken.
+        BrokerError (whose field `refused` says whether that is for good) and EncodeError, after which nothing of what
+        was taken is sent any more, and nothing is taken before `begin`.
         """
         ...

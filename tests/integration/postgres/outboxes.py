@@ -111,6 +111,9 @@ class Received:
         self.log: list[tuple[bytes, int, bytes | None]] = []  # incarnation, number, event
         self._grown = asyncio.Event()
 
+    def begin(self) -> None:
+        """Nothing fails here."""
+
     async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
         return [0] * len(events)
 

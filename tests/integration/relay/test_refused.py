@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 )
 
 from onward import App, Event, Transaction
+from onward.errors import EncodeError, PublishUncertainError
 from scripts.servers.kafka import Kafka
 from tests.integration.children import ROOT
 from tests.integration.kafka.stage import INSERT, PATIENCE_S, SCHEMA, Stage
@@ -32,11 +33,15 @@ class Described(Event, type="relay.described", topic="descriptions", key="key"):
     text: str
 
 
-def limit(stage: Stage, kafka: Kafka) -> None:
-    """Somebody made the topic before us, for small messages."""
-    kafka.create_topic("descriptions", 1)
-    entry = ConfigEntry("max.message.bytes", str(TOPIC_BYTES), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, "descriptions", incremental_configs=[entry])
+class Keyless(Event, type="relay.keyless", topic="compacted"):
+    n: int
+
+
+def made(stage: Stage, kafka: Kafka, topic: str, setting: str, value: str) -> None:
+    """Somebody made the topic before us, and otherwise than we would have."""
+    kafka.create_topic(topic, 1)
+    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     stage.admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
 
 
@@ -45,7 +50,7 @@ def test_an_event_that_kafka_will_never_take_is_kept_apart_and_its_neighbours_go
     store: str, kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     stage = Stage(kafka, tmp_path)
-    limit(stage, kafka)
+    made(stage, kafka, "descriptions", "max.message.bytes", str(TOPIC_BYTES))
     on_file = store == "file"
     where = f"sqlite:///{stage.database}" if on_file else request.getfixturevalue("postgres_url")
     app = App(stage.name, broker=kafka.url, store=where, schema=SCHEMA.replace("place INTEGER PRIMARY KEY, ", ""))
@@ -86,3 +91,67 @@ def test_an_event_that_kafka_will_never_take_is_kept_apart_and_its_neighbours_go
     )
     assert told.returncode == 1
     assert "its broker will never take 1 of its events" in told.stdout
+
+
+def relaying(stage: Stage) -> tuple[App, list[int]]:
+    """A service that notes the descriptions it hears."""
+    app = stage.app()
+    heard: list[int] = []
+
+    @app.on(Described)
+    async def hear(described: Described, tx: Transaction) -> None:
+        heard.append(described.n)
+
+    return app, heard
+
+
+def test_many_small_events_come_to_a_topic_that_takes_small_batches(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    made(stage, kafka, "descriptions", "max.message.bytes", str(TOPIC_BYTES))
+    app, heard = relaying(stage)
+    events = [Described(key="a", n=n, text="x" * 900) for n in range(200)]
+
+    async def publish() -> None:
+        async with app.lifespan():
+            await app.publish(*events)
+            await app.send(*(Described(key="b", n=n, text="x" * 900) for n in range(200, 400)))
+            await stage.until(lambda: len(heard) == 400)
+
+    asyncio.run(publish())
+    assert sorted(heard) == [*range(400)]
+    assert [n for n in heard if n < 200] == [*range(200)]
+
+
+def test_what_kafka_refuses_though_it_has_a_number_is_kept_apart_and_others_go_on(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    made(stage, kafka, "compacted", "cleanup.policy", "compact")
+    app, heard = relaying(stage)
+
+    async def publish() -> None:
+        async with app.lifespan():
+            await app.publish(Described(key="a", n=0, text=""), Keyless(n=1), Described(key="a", n=2, text=""))
+            await stage.until(lambda: heard == [0, 2])
+
+    asyncio.run(publish())
+    ((why,),) = stage.rows(KEPT)
+    assert "A compacted topic needs a key" in str(why)
+    assert stage.rows("SELECT count(*) FROM onward_outbox") == [(0,)]
+
+
+def test_nothing_of_a_key_is_on_kafka_behind_one_that_was_refused(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    made(stage, kafka, "descriptions", "max.message.bytes", str(TOPIC_BYTES))
+    app, heard = relaying(stage)
+
+    async def send() -> None:
+        async with app.lifespan():
+            texts = ["x" * (2 * TOPIC_BYTES if n == 50 else 500) for n in range(500)]
+            events = [Described(key="a", n=n, text=text) for n, text in enumerate(texts)]
+            with pytest.raises((EncodeError, PublishUncertainError)):
+                await app.send(*events)
+            await app.send(Described(key="a", n=1_000, text=""))
+            await stage.until(lambda: 1_000 in heard)
+
+    asyncio.run(send())
+    assert heard == [*range(len(heard) - 1), 1_000]
+    assert len(heard) <= 51

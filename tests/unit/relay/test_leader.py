@@ -27,8 +27,16 @@ class Outlet:
         self.answers: list[BrokerError | None] = []
         self.holds = False
         self.unreachable = False
+        self.broken = False
+        self.refuses: bytes | None = None
+        self.faults: list[Exception] = []
+
+    def begin(self) -> None:
+        self.broken = False
 
     async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+        if self.faults:
+            raise self.faults.pop(0)
         if self.unreachable:
             raise BrokerUnreachableError("Nobody answers.")
         return [
@@ -37,14 +45,20 @@ class Outlet:
         ]
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
+        there = asyncio.get_running_loop().create_future()
+        refused = any(event.value == self.refuses for row in rows for event in row.events if self.refuses)
+        if self.broken or refused:
+            self.broken = True
+            there.set_exception(EncodeError("Never.") if refused else BrokerError("A send before it failed."))
+            return there
         for row in rows:
             assert row.stamp is not None
             for event, place in zip(row.events, row.stamp.places, strict=True):
                 if place != NOWHERE:
                     self.sent.append((event.value, row.stamp.incarnation, *place))
-        there = asyncio.get_running_loop().create_future()
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
+            self.broken = True
             there.set_exception(answer)
         elif self.holds:
             self.waiting.append(there)
@@ -167,7 +181,7 @@ def test_batches_behind_one_that_failed_are_sent_again_behind_it(monkeypatch: py
         stage.outlet.holds = True
         async with stage.relaying():
             await until(lambda: len(stage.outlet.waiting) == leader.AHEAD)
-            stage.outlet.holds = False
+            stage.outlet.holds, stage.outlet.broken = False, True
             stage.outlet.waiting[0].set_exception(BrokerError("It was cut."))
             await until(lambda: stage.waiting() == 0)
         assert [value for value, _, _, _ in stage.outlet.sent] == [b"1", b"2", b"3", b"4", b"1", b"2", b"3", b"4", b"5"]
@@ -188,6 +202,51 @@ def test_what_the_broker_will_never_take_gets_no_number_and_holds_nobody_up() ->
         assert stage.outlet.numbers[:3] == stage.outlet.numbers[3:] == [(b"1", 0, 1), (b"2", 0, 2), (b"3", 0, 3)]
         refused = stage.database.read("SELECT value, why FROM onward_refused")
         assert refused == [(b"no", "2 bytes are more than topic 'orders' takes")] * 2
+
+    on_stage(scene)
+
+
+def test_what_is_refused_though_it_has_a_number_is_found_kept_apart_and_holds_nobody_up() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.refuses = b"never"
+        await stage.publish(b"1", b"2")
+        await stage.publish(b"3", b"never", b"4")
+        async with stage.relaying() as relay:
+            await until(lambda: stage.waiting() == 0)
+            await stage.publish(b"5")
+            await until(lambda: stage.waiting() == 0)
+            assert relay.trouble == ""
+        assert stage.outlet.numbers == [(b"1", 0, 1), (b"2", 0, 2), (b"3", 0, 3), (b"4", 0, 5), (b"5", 0, 1)]
+        assert stage.database.read("SELECT value, why FROM onward_refused") == [(b"never", "Never.")]
+
+    on_stage(scene)
+
+
+def test_whatever_goes_wrong_a_relay_begins_again() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.faults = [ZeroDivisionError("division by zero"), KeyError("orders")]
+        await stage.publish(b"1")
+        async with stage.relaying() as relay:
+            await until(lambda: stage.waiting() == 0)
+            assert relay.trouble == ""
+
+    on_stage(scene)
+
+
+def test_a_lease_does_not_end_while_the_broker_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader, "LEASE_S", 0.5)
+    monkeypatch.setattr(leader, "PROLONG_S", 0.1)
+
+    async def scene(stage: Stage) -> None:
+        stage.outlet.holds = True
+        async with stage.relaying():
+            await stage.publish(b"1")
+            await until(lambda: bool(stage.outlet.waiting))
+            until_then = stage.database.read("SELECT until FROM onward_relay")[0][0] + 0.6
+            await until(lambda: stage.database.read("SELECT until FROM onward_relay")[0][0] > until_then)
+            assert await stage.outbox.lease(60.0) is None
+            stage.outlet.waiting[0].set_result(None)
+            await until(lambda: stage.waiting() == 0)
 
     on_stage(scene)
 

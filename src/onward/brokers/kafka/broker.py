@@ -16,7 +16,8 @@ from onward.brokers.kafka.consumer import KafkaConsumer
 from onward.brokers.kafka.log import KafkaLog
 from onward.brokers.kafka.outlet import KafkaOutlet
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Sender
+from onward.brokers.kafka.publishing import Prepared, Senders
+from onward.errors import BrokerError, EncodeError, PublishUncertainError
 from onward.ports import Capabilities, Group, Outgoing
 from onward.topics import Topic
 
@@ -35,7 +36,7 @@ class KafkaBroker:
         self._cluster = Cluster(self._client)
         self.log = KafkaLog(self._client, self._cluster)
         self._consumers: set[KafkaConsumer] = set()
-        self._sender: Sender | None = None
+        self._senders = Senders(self._client)
         self._partitions = Partitions(self._cluster)
         self.outlet = KafkaOutlet(self._client, self._partitions)
 
@@ -43,13 +44,28 @@ class KafkaBroker:
         """Topics of which an event says no more than the name are taken as they are."""
         named = list(topics)
         await asyncio.to_thread(self._cluster.ensure, named)
-        self._partitions.forget(topic.name for topic in named)
+        self._partitions.doubt(topic.name for topic in named)
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        await self._partitions.look({event.topic for event in outgoing})
-        if self._sender is None or self._sender.abandoned:
-            self._sender = Sender(self._client)
-        await self._sender.send(self._prepared(outgoing, source), outgoing)
+        topics = {event.topic for event in outgoing}
+        await self._partitions.look(topics)
+        await self._partitions.measure(topics)
+        rooms: dict[int, list[Outgoing]] = {}
+        for event in outgoing:
+            rooms.setdefault(self._partitions.room(event.topic), []).append(event)
+        published = 0
+        for room, events in rooms.items():
+            try:
+                await self._senders.of(room).send(self._prepared(events, source), events)
+            except (BrokerError, EncodeError) as error:
+                if not published:
+                    raise
+                raise PublishUncertainError(
+                    f"Of {len(outgoing)} events at least {published} are there, and another one failed: {error}",
+                    published=published,
+                    count=len(outgoing),
+                ) from error
+            published += len(events)
 
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
         millis = time_ns() // 1_000_000
@@ -71,8 +87,6 @@ class KafkaBroker:
     async def close(self) -> None:
         for consumer in list(self._consumers):
             await consumer.close()
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            await sender.close()
+        await self._senders.close()
         await self.outlet.close()
         await asyncio.to_thread(self.log.close)

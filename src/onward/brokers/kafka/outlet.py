@@ -10,19 +10,27 @@ from time import time_ns
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Sender, too_large
-from onward.errors import EncodeError
+from onward.brokers.kafka.publishing import Prepared, Senders, too_large
+from onward.errors import BrokerError, EncodeError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, OutboxRow
 
+Placed = tuple[Outgoing, tuple[int, int]]
+"""An event with its partition and number."""
+
 
 class KafkaOutlet:
-    """`Outlet` on Kafka, with a producer of its own: what fails in a relay's sends takes nobody else's with it."""
+    """`Outlet` on Kafka, with producers of its own: what fails in a relay's sends takes nobody else's with it."""
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._client = client
         self._partitions = partitions
-        self._sender: Sender | None = None
+        self._senders = Senders(client)
+        self._order = asyncio.Lock()
+        self._broken = False
+
+    def begin(self) -> None:
+        self._broken = False
 
     async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
         topics = {event.topic for event in events}
@@ -35,26 +43,41 @@ class KafkaOutlet:
         ]
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
-        if self._sender is None or self._sender.abandoned:
-            self._sender = Sender(self._client)
-        return asyncio.create_task(self._sent(self._sender, rows))
+        return asyncio.create_task(self._sent(rows))
 
-    async def _sent(self, sender: Sender, rows: Sequence[OutboxRow]) -> None:
+    async def _sent(self, rows: Sequence[OutboxRow]) -> None:
         try:
-            await sender.send(_prepared(rows), [event for row in rows for event, _ in _placed(row)])
+            async with self._order:  # whoever was told first hands over first
+                sends = await self._handed(rows)
+            await asyncio.gather(*sends)
         except BaseException:
-            sender.abandon()  # what waits behind it must not go before it
+            self._broken = True
+            self._senders.abandon()  # what waits behind it must not go before it
             raise
 
+    async def _handed(self, rows: Sequence[OutboxRow]) -> list[asyncio.Task[None]]:
+        """One for each of the producers that these topics need."""
+        topics = {event.topic for row in rows for event in row.events}
+        await self._partitions.measure(topics)
+        if self._broken:
+            raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
+        rooms = {topic: self._partitions.room(topic) for topic in topics}
+        placed = [(row, _placed(row)) for row in rows]
+        sends = []
+        for room in set(rooms.values()):
+            part = [(row, [each for each in events if rooms[each[0].topic] == room]) for row, events in placed]
+            events = [event for _, found in part for event, _ in found]
+            if events:
+                sends.append(asyncio.create_task(self._senders.of(room).send(_prepared(part), events)))
+        return sends
+
     async def close(self) -> None:
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            await sender.close()
+        await self._senders.close()
 
 
-def _placed(row: OutboxRow) -> Iterable[tuple[Outgoing, tuple[int, int]]]:
+def _placed(row: OutboxRow) -> list[Placed]:
     assert row.stamp is not None
-    placed = zip(row.events, row.stamp.places, strict=True)
+    placed = list(zip(row.events, row.stamp.places, strict=True))
     return placed if NOWHERE not in row.stamp.places else [each for each in placed if each[1] != NOWHERE]
 
 
@@ -62,14 +85,14 @@ def _size(event: Outgoing) -> int:
     return len(event.value or b"") + len(event.key or "") * 4 + len(event.extra or b"")
 
 
-def _prepared(rows: Sequence[OutboxRow]) -> Iterator[Prepared]:
+def _prepared(rows: Iterable[tuple[OutboxRow, list[Placed]]]) -> Iterator[Prepared]:
     millis = time_ns() // 1_000_000
     heading = wire.Headings().of
-    for row in rows:
+    for row, events in rows:
         assert row.stamp is not None
         created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
         incarnation = row.stamp.incarnation.hex()
-        for event, (partition, number) in _placed(row):
+        for event, (partition, number) in events:
             assert event.id is not None
             assert event.source is not None
             key = None if event.key is None else event.key.encode()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from onward.brokers.kafka.cluster import Cluster
+from onward.errors import BrokerUnreachableError
 from onward.partitioning import partitions_of
 from onward.ports import Outgoing
 from onward.topics import Topic
@@ -24,9 +25,11 @@ class Partitions:
         self._rooms: dict[str, tuple[int, float]] = {}  # in bytes, and until when that is taken for true
         self._turn = 0
 
-    def forget(self, topics: Iterable[str]) -> None:
+    def doubt(self, topics: Iterable[str]) -> None:
+        """Look again before the next use. Who is between `look` and `of` goes on with what was known."""
         for topic in topics:
-            self._counts.pop(topic, None)
+            if topic in self._counts:
+                self._counts[topic] = self._counts[topic][0], 0.0
 
     async def measure(self, topics: Iterable[str]) -> None:
         """Have it known for `room` how much their messages may hold. Never raises: the server has the last word."""
@@ -43,12 +46,18 @@ class Partitions:
     async def look(self, topics: Iterable[str]) -> None:
         """Have them known for `of`; one that nobody declared is created. Raises BrokerError."""
         for topic in topics:
-            count, until = self._counts.get(topic, (0, 0.0))
+            known, until = self._counts.get(topic, (0, 0.0))
             if monotonic() <= until:
                 continue
-            if not count:
+            if not known:
                 await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
-            count = await asyncio.to_thread(self._cluster.partitions, topic)
+            # None where a partition has no leader just now, or somebody has deleted the topic.
+            count = await asyncio.to_thread(self._cluster.partitions, topic) or known
+            if not count:
+                raise BrokerUnreachableError(
+                    f"Topic {topic!r} has a partition without a leader, or is gone again: which partition its events go"
+                    " to is not known. Look at the cluster; nothing was sent."
+                )
             self._counts[topic] = count, monotonic() + COUNT_EVERY_S
 
     def of(self, events: Sequence[Outgoing]) -> list[int]:

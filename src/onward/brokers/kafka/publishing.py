@@ -20,6 +20,7 @@ POLL_S = 0.2
 YIELD_EVERY = 1_000
 ENDING_S = 5.0
 DEFAULT_TIMEOUT_MS = 30_000
+LARGEST_BATCH_BYTES = 1_000_000
 
 _WEAK = {
     "linger.ms": 0,
@@ -29,21 +30,29 @@ _WEAK = {
 }
 _STRONG = {
     "enable.idempotence": True,  # with it acks=all
+    "enable.gapless.guarantee": True,  # one message that is refused ends the producer, before what is behind it is sent
     # Single messages must not expire: what comes behind one of them would be sent without it. Our own limit ends all.
     "message.timeout.ms": 0,
 }
-_TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
-_NOTHING_SENT = frozenset(
+_FOR_GOOD = frozenset(
     {
-        *REFUSED,
-        *UNKNOWN_TOPIC,
-        KafkaError._PURGE_QUEUE,
         KafkaError._UNKNOWN_PARTITION,
         KafkaError.INVALID_MSG,
         KafkaError.INVALID_RECORD,
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.POLICY_VIOLATION,
         KafkaError.RECORD_LIST_TOO_LARGE,
+    }
+)
+"""However often the same message is sent."""
+
+_TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
+_NOTHING_SENT = frozenset(
+    {
+        *REFUSED,
+        *UNKNOWN_TOPIC,
+        *_FOR_GOOD,
+        KafkaError._PURGE_QUEUE,
     }
 )
 
@@ -86,8 +95,9 @@ class _Batch:
 class Sender:
     """One producer of the client library, and the thread that hears what became of its messages."""
 
-    def __init__(self, client: Client) -> None:
-        options = client.options(_WEAK, {})
+    def __init__(self, client: Client, batch_bytes: int = LARGEST_BATCH_BYTES) -> None:
+        """`batch_bytes` is the most that its topics take at once: Kafka measures batches, not messages."""
+        options = client.options({**_WEAK, "batch.size": batch_bytes}, {})
         timeouts = [int(options.pop(name)) for name in _TIMEOUTS if name in options]
         self.timeout_s = min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000
         self._client = client
@@ -107,7 +117,13 @@ class Sender:
     def _run(self) -> None:
         """In its thread. When closing, until everything is told or was purged."""
         while not self._closing or len(self._producer):
-            if self._producer.poll(POLL_S) and not self._loop.is_closed():
+            try:
+                told = self._producer.poll(POLL_S)
+            except KafkaException as error:  # the client sends nothing more: what waits is told so by the next polls
+                told = 1
+                LIBRARY_LOG.info("a producer ended: %s", self._client.teller.scrub(str(error.args[0])))
+                self.abandon()
+            if told and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._heard)
 
     def _heard(self) -> None:
@@ -137,7 +153,8 @@ class Sender:
             return
         if batch.published or (batch.error is not None and batch.error.code() not in _NOTHING_SENT):
             why = str(refused) if batch.error is None else self._client.teller.scrub(batch.error.str())
-            raise self._uncertain(batch, len(events), why)
+            for_good = batch.error is not None and batch.error.code() in _FOR_GOOD
+            raise self._uncertain(batch, len(events), why, refused=for_good)
         if refused is None:
             assert batch.error is not None
             refused = self._refusal(batch.error, events)
@@ -184,15 +201,21 @@ class Sender:
         names = ", ".join(sorted({repr(event.topic) for event in events}))
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return too_large(max(events, key=lambda event: len(event.value or b"")))
+        if error.code() in _FOR_GOOD:
+            return EncodeError(
+                f"Kafka will never take an event for topic {names} as it is ({self._client.teller.scrub(error.str())}):"
+                " nothing was published. A compacted topic needs a key, for one; look at how the topic is configured."
+            )
         return self._client.teller.told(error, f"Publishing to topic {names}")
 
-    def _uncertain(self, batch: _Batch, count: int, why: str) -> PublishUncertainError:
+    def _uncertain(self, batch: _Batch, count: int, why: str, *, refused: bool = False) -> PublishUncertainError:
         return PublishUncertainError(
             f"Publishing {count} event(s) to Kafka at {self._client.address.servers} failed ({why}): {batch.published}"
             " are there, and of the others some may be. To publish again may publish those twice; a handler that keeps"
             " to the event's key takes no harm.",
             published=batch.published,
             count=count,
+            refused=refused,
         )
 
     async def close(self) -> None:
@@ -202,6 +225,31 @@ class Sender:
         if self._thread.is_alive():
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             await asyncio.to_thread(self._thread.join, ENDING_S)
+
+
+class Senders:
+    """A producer for each size of batch that topics take: most take the same. Order holds within a topic."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._senders: dict[int, Sender] = {}
+
+    def of(self, room: int) -> Sender:
+        """The one for a topic whose messages may hold so many bytes."""
+        batch_bytes = max(1, min(LARGEST_BATCH_BYTES, room))
+        sender = self._senders.get(batch_bytes)
+        if sender is None or sender.abandoned:
+            sender = self._senders[batch_bytes] = Sender(self._client, batch_bytes)
+        return sender
+
+    def abandon(self) -> None:
+        for sender in self._senders.values():
+            sender.abandon()
+
+    async def close(self) -> None:
+        senders, self._senders = self._senders, {}
+        for sender in senders.values():
+            await sender.close()
 
 
 def too_large(event: Outgoing) -> EncodeError:
