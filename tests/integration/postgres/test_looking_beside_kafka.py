@@ -139,14 +139,15 @@ def test_a_service_at_work_on_both_is_seen_to_lead_to_hold_and_to_be_even(kafka:
     async def note(answered: Answered, tx: Transaction) -> None:
         await tx.execute("INSERT INTO effect VALUES (:n, 'note')", n=int(answered.n))
 
-    def effects() -> int:
-        return len(rows(postgres_url, "SELECT 1 FROM effect WHERE by = 'note'"))
+    def done() -> bool:
+        noted = rows(postgres_url, "SELECT 1 FROM effect WHERE by = 'note'")
+        return len(noted) == 30 and rows(postgres_url, "SELECT count(*) FROM onward.outbox") == [(0,)]
 
     async def scene() -> dict[str, Any]:
         async with app.lifespan() as service, asyncio.timeout(60):
             assert service is not None
             await app.publish(*(Asked(n=str(n)) for n in range(30)))
-            while await asyncio.to_thread(effects) < 30:
+            while not await asyncio.to_thread(done):
                 await asyncio.sleep(0.05)
             shown = await asyncio.to_thread(onward, postgres_url, kafka.url, "status", "--json")
             audited = await asyncio.to_thread(onward, postgres_url, kafka.url, "audit")
@@ -162,7 +163,7 @@ def test_a_service_at_work_on_both_is_seen_to_lead_to_hold_and_to_be_even(kafka:
         ("looking.answered", 0, 30),
         ("looking.asked", 0, 30),
     ]
-    assert found["outboxes"] == [{"service": "answering", "oldest_age_s": None, "led": True}]
+    assert found["outboxes"] == [{"service": "answering", "oldest_age_s": None, "led": True, "refused": 0}]
     assert onward(postgres_url, kafka.url, "audit").exit_code == 0
     missing = "UPDATE onward.producer SET owed_from = 1, done = %s WHERE partition = 0"
     change(postgres_url, missing, IntervalSet.of([1, 2, 4]).to_bytes())
