@@ -276,7 +276,7 @@ class Claim:
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
     mark: str = ""  # stored beside the position by the next settle; "" leaves what is there
     marked: int | None = None  # the suspect event it set a mark for last
-    arrivals: Arrivals = field(kw_only=True)  # of it a settle stores what lies up to its position
+    arrivals: Arrivals = field(kw_only=True)  # of it a settle stores what is done by its position
 
 
 class Attempt(NamedTuple):

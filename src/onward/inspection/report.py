@@ -69,7 +69,8 @@ def of_accounts(
     problems += [problem for each in said.moved.values() for moved in each for problem in _of_move(moved)]
     for each in said.live:
         for account in each.accounts:
-            for came in said.came.get((each.id, account.partition), ()):
+            # What is done beyond the position has its numbers on record, and what lacks among them may be under way.
+            for came in said.came.get((each.id, account.partition), ()) if not account.beyond else ():
                 problems += _of_numbers(each, account.partition, came)
     tallies = tuple(each.tally for each in audits if each.tally is not None)
     problems += [Problem(Wrong.UNBALANCED, each.sentence, abs(each.excess)) for each in check(tallies)]

@@ -46,10 +46,10 @@ class Moved(NamedTuple):
 
 
 class Came(NamedTuple):
-    """A producer's numbers on a partition, up to a subscription's position: `done`, an interval set, came there.
+    """A producer's numbers on a partition, of what a subscription has done there: `done`, an interval set.
 
-    Every number from `owed_from` on is owed. A producer's numbers rise in the log, so one that lacks below another that
-    came is in no log any more.
+    Every number from `owed_from` on is owed. A producer's numbers rise in the log, so where nothing is done beyond the
+    position, one that lacks below another is in no log any more.
     """
 
     incarnation: str

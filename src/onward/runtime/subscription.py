@@ -285,7 +285,7 @@ class Subscription:
 
 def _told_apart(claim: Claim, delivery: Delivery) -> Delivery:
     """What came before goes to nobody: a relay that is not sure sends again."""
-    claim.arrivals, repeated = claim.arrivals.arrive(delivery.records[0][0], delivery.runs)
+    claim.arrivals, repeated = claim.arrivals.arrive(delivery.runs)
     if not repeated:
         return delivery
     again = {offset for each in repeated for offset in each}

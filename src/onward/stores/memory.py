@@ -218,7 +218,7 @@ class MemoryStore:
             dict(account.attempts),
             {name: handler.joined[partition] for name, handler in handlers.items()},
             account.mark,
-            arrivals=Arrivals(account.arrivals),
+            arrivals=Arrivals.after(account.arrivals),
         )
 
     @staticmethod
@@ -279,7 +279,7 @@ class MemoryStore:
         if done.suspect_until is not None:
             account.suspect_until = done.suspect_until
         account.mark = claim.mark
-        account.arrivals = claim.arrivals.upto(done.position.next)[0].stored
+        account.arrivals = claim.arrivals.at(done.position)[0].stored
         if done.shift is not None:
             self._shift(claim, done.shift)
         account.attempts.update(done.attempts)

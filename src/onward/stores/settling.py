@@ -26,17 +26,15 @@ def tallies(done: Settlement) -> list[tuple[str, int, int, int]]:
 
 
 def arrived(claim: Claim, done: Settlement) -> list[tuple[str, int | None, bytes]]:
-    """Producers' numbers to put on record: (incarnation, owed from, an interval set of those that came)."""
-    if not claim.arrivals.runs:
-        return []
-    _, news = claim.arrivals.upto(done.position.next)
+    """Producers' numbers to put on record: (incarnation, owed from, an interval set of those done)."""
+    _, news = claim.arrivals.at(done.position)
     return [(incarnation, each.owed_from, each.done.to_bytes()) for incarnation, each in news.items()]
 
 
 def came(created: datetime, rows: Iterable[tuple[str, int, bytes]]) -> Arrivals:
     """What `arrived` put on record, for a subscription created then. Raises ValueError for a damaged row."""
     known = {name: Numbers(owed_from, IntervalSet.from_bytes(done)) for name, owed_from, done in rows}
-    return Arrivals(ProducerLedger(created, MappingProxyType(known)))
+    return Arrivals.after(ProducerLedger(created, MappingProxyType(known)))
 
 
 def claim_lost(claim: Claim) -> ClaimLostError:
@@ -52,7 +50,7 @@ def claim_lost(claim: Claim) -> ClaimLostError:
 def settled(claim: Claim, done: Settlement) -> None:
     """Bring memory to what has just been committed, and log the dead letters."""
     claim.position = done.position
-    claim.arrivals, _ = claim.arrivals.upto(done.position.next)
+    claim.arrivals, _ = claim.arrivals.at(done.position)
     claim.revision += 1
     if done.clears_unclean:
         claim.unclean = 0

@@ -140,7 +140,7 @@ class Received:
             Run(incarnation.hex(), time_of(incarnation), number, offset, 1)
             for offset, (incarnation, number, _) in enumerate(self.log)
         ]
-        _, repeated = Arrivals(ProducerLedger(datetime.now(UTC))).arrive(0, runs)
+        _, repeated = Arrivals.after(ProducerLedger(datetime.now(UTC))).arrive(runs)
         again = {offset for each in repeated for offset in each}
         return [event for offset, (_, _, event) in enumerate(self.log) if offset not in again]
 

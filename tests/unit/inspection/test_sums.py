@@ -66,3 +66,9 @@ def test_numbers_that_lack_below_one_that_came_are_lost(owed_from: int, came: li
         " orders, and what was sent after it did."
         for number in missing
     ]
+
+
+def test_numbers_that_lack_while_something_is_done_beyond_the_position_may_be_under_way() -> None:
+    row = Came("i", 1, IntervalSet.of([1, 2, 4]).to_bytes())
+    said = Accounts([account(2, IntervalSet.of([3]))], {(1, 0): {"pay": Counts(succeeded=3)}}, came={(1, 0): [row]})
+    assert summed(said)[1] == []

@@ -11,7 +11,7 @@ from onward.ports import Claim
 
 def claim(unclean: int, *, beyond: range = range(0), suspect_until: int = 0) -> Claim:
     position = Position(0, 10).finish(beyond)
-    arrivals = Arrivals(ProducerLedger(datetime(2026, 3, 1, tzinfo=UTC)))
+    arrivals = Arrivals.after(ProducerLedger(datetime(2026, 3, 1, tzinfo=UTC)))
     return Claim(1, "orders", 0, b"token", 1, position, unclean, suspect_until, arrivals=arrivals)
 
 

@@ -79,22 +79,37 @@ class LogElsewhereContract:
         assert {each.letter.envelope.id for each in retried} == {"old", "new"}
 
     @on_store
-    async def test_numbers_that_came_are_known_up_to_the_position_and_no_further(self, bench: StoreBench) -> None:
+    async def test_numbers_are_known_of_what_is_done_and_of_nothing_further(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
-        claim.arrivals, _ = claim.arrivals.arrive(0, [_run(1, 0, 6)])
+        claim.arrivals, _ = claim.arrivals.arrive([_run(1, 0, 6)])
         await _settle(bench, claim, Settlement(claim.position.finish_through(4), {"pay": 4}))
         again = await bench.claim_again(claim.subscription)
-        again.arrivals, repeated = again.arrivals.arrive(4, [_run(5, 4, 2), _run(3, 6, 5)])
+        again.arrivals, repeated = again.arrivals.arrive([_run(5, 4, 2), _run(3, 6, 5)])
         assert repeated == [range(6, 10)]
         await _settle(bench, again, Settlement(again.position.finish_through(11), {"pay": 3}, skipped=4))
         third = await bench.claim_again(claim.subscription)
-        assert third.arrivals.arrive(11, [_run(1, 11, 8)])[1] == [range(11, 18)]
+        assert third.arrivals.arrive([_run(1, 11, 8)])[1] == [range(11, 18)]
+
+    @on_store
+    async def test_numbers_of_what_is_done_beyond_the_position_are_known_wherever_it_moves(
+        self, bench: StoreBench
+    ) -> None:
+        claim = await bench.claimed()
+        claim.arrivals, _ = claim.arrivals.arrive([_run(1, 0, 10)])
+        await _settle(bench, claim, Settlement(claim.position.finish(range(1, 8)), {"pay": 7}))
+        again = await bench.claim_again(claim.subscription)
+        again.arrivals, repeated = again.arrivals.arrive([_run(1, 0, 2)])
+        assert 0 not in [offset for each in repeated for offset in each]
+        await _settle(bench, again, Settlement(again.position.finish([0]), {"pay": 1}))
+        third = await bench.claim_again(claim.subscription)
+        assert third.position.next == 8
+        assert third.arrivals.arrive([_run(9, 8, 2), _run(4, 10, 3)])[1] == [range(10, 13)]
 
     @on_store
     async def test_an_incarnation_opened_after_the_subscription_is_owed_whole(self, bench: StoreBench) -> None:
         claim = await bench.claimed()
         older = _run(7, 2, 1)._replace(incarnation="older", opened=datetime(2000, 1, 1, tzinfo=UTC))
-        claim.arrivals, _ = claim.arrivals.arrive(0, [_run(3, 0, 2), older])
+        claim.arrivals, _ = claim.arrivals.arrive([_run(3, 0, 2), older])
         await _settle(bench, claim, Settlement(claim.position.finish_through(3), {"pay": 3}))
         stored = (await bench.claim_again(claim.subscription)).arrivals.stored
         assert [list(stored.missing(each, 9)) for each in (_run(1, 0, 1).incarnation, "older")] == [
@@ -107,7 +122,7 @@ class LogElsewhereContract:
         claim = await bench.claimed()
         stale = await bench.claim_again(claim.subscription)
         await bench.claim_again(claim.subscription)
-        stale.arrivals, _ = stale.arrivals.arrive(0, [_run(1, 0, 3)])
+        stale.arrivals, _ = stale.arrivals.arrive([_run(1, 0, 3)])
         with pytest.raises(ClaimLostError):
             await _settle(bench, stale, Settlement(stale.position.finish_through(3), {"pay": 3}))
         assert (await bench.claim_again(claim.subscription)).arrivals.stored.incarnations == {}
