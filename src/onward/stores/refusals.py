@@ -24,6 +24,14 @@ BELOW_US = (
 """Failures that no statement is to blame for."""
 
 
+def cut_short(doing: str) -> TransactionError:
+    """`doing` begins a sentence, such as "Running 'DELETE FROM cart'"."""
+    return TransactionError(
+        f"{doing} was cut short, as by a time-out, and what was sent may have run, or a part of it. Let the time-out"
+        " fail the event, or put `async with tx.savepoint():` inside it, which undoes that part."
+    )
+
+
 def ended() -> TransactionError:
     return TransactionError(
         "This transaction has ended, and nothing more was stored or published: it lives as long as the block or the"

@@ -55,3 +55,11 @@ class Savepoints(list[Savepoint]):
         innermost = place == len(self) - 1
         del self[place:]
         return innermost
+
+    def close(self, savepoint: Savepoint) -> None:
+        """Nobody is inside this one any more, and nothing can be done until it is forgotten."""
+        self.append(Savepoint(savepoint.name, savepoint.outputs))
+
+    def forget(self, savepoint: Savepoint) -> None:
+        """It has ended on the server. Safe to repeat."""
+        self[:] = [each for each in self if each.name != savepoint.name]

@@ -17,6 +17,7 @@ from onward.stores.postgres.statement import MAX_KEPT, Plan, read, refuse_driven
 from onward.stores.refusals import (
     BELOW_US,
     crossed_savepoints,
+    cut_short,
     ended,
     failed_before,
     inside_savepoint,
@@ -67,6 +68,9 @@ class Statements:
                     self.failed = misfit(f"{waiting[0].sql} … {sql}", error)
                     raise self.failed from error
                 raise misfit(sql, error) from error
+            except BaseException:  # the handler may catch a time-out around this, and go on
+                self.failed = cut_short(doing)
+                raise
 
     async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
         """`execute` for who speaks as the driver does, with parameters as `%(name)s`; `many` sets of them, or one.
@@ -83,19 +87,22 @@ class Statements:
             except StoreError as error:
                 self.failed = error
                 raise
+            except BaseException:
+                self.failed = cut_short(f"Running {sql[:200]!r}")
+                raise
 
     async def submit(self, sql: str, params: dict[str, Any]) -> None:
         self.refuse()
         plan, args = _planned(sql, params)
+        if self._waiting_count >= MAX_WAITING:
+            async with self._turn:
+                self.refuse()
+                await self._flush()
         if self._waiting and self._waiting[-1][0] == plan.sql:
             self._waiting[-1][1].append(args)
         else:
             self._waiting.append((plan.sql, [args]))
         self._waiting_count += 1
-        if self._waiting_count >= MAX_WAITING:
-            async with self._turn:
-                self.refuse()
-                await self._flush()
 
     def publish(self, events: tuple[object, ...], at: datetime | None, delay: Delay | None) -> None:
         if not self.open:
@@ -124,6 +131,7 @@ class Statements:
 
     async def begin(self, savepoint: Savepoint) -> None:
         async with self._turn:
+            self.refuse()  # else its end would undo, and so excuse, what failed before it began
             await self._flush(f"SAVEPOINT {savepoint.name}")
 
     def leave(self, savepoint: Savepoint, keep: bool) -> bool | None:
@@ -133,25 +141,40 @@ class Statements:
             if keep:
                 raise ended()
             return None  # its work is undone already
+        self.savepoints.close(savepoint)
         return innermost
 
     async def end(self, savepoint: Savepoint, keep: bool, innermost: bool) -> None:
-        """Raises the error of what was submitted inside, and of savepoints that crossed; all inside is undone then."""
-        async with self._turn:
-            failure: StoreError | None = None
-            if keep and innermost and self.failed is None:
-                try:
-                    await self._flush(f"RELEASE {savepoint.name}")
-                except StoreError as error:
-                    failure = error
-                else:
-                    return
-            await self._undo(savepoint.name)
-            del self.outputs[savepoint.outputs :]
-            if not innermost:
-                failure = self.failed = crossed_savepoints()
-            if failure is not None:
-                raise failure
+        """Raises the error of what was submitted inside, and of savepoints that crossed; all inside is undone then.
+
+        Other tasks are refused until the server has ended it: what they say meanwhile would be undone with it.
+        """
+        try:
+            async with self._turn:
+                await self._end(savepoint, keep, innermost)
+        except StoreError:
+            raise
+        except BaseException:  # it may still be open on the server, with all that it was to undo
+            self.failed = self.failed or cut_short("Ending a savepoint")
+            raise
+        finally:
+            self.savepoints.forget(savepoint)
+
+    async def _end(self, savepoint: Savepoint, keep: bool, innermost: bool) -> None:
+        failure: StoreError | None = None
+        if keep and innermost and self.failed is None:
+            try:
+                await self._flush(f"RELEASE {savepoint.name}")
+            except StoreError as error:
+                failure = error
+            else:
+                return
+        await self._undo(savepoint.name)
+        del self.outputs[savepoint.outputs :]
+        if not innermost:
+            failure = self.failed = crossed_savepoints()
+        if failure is not None:
+            raise failure
 
     # ------------------------------------------------------------------------------- for the unit around it
 
@@ -208,6 +231,9 @@ class Statements:
         except TypeError as error:
             self.failed = misfit(waiting[0].sql, error)
             raise self.failed from error
+        except BaseException:
+            self.failed = cut_short("Running what the handler submitted")
+            raise
 
     def _taken(self) -> list[Command]:
         """What waits, which waits no more."""
