@@ -106,5 +106,7 @@ class PostgresSyncTransaction:
             try:
                 return waiting.result(LOOK_S)
             except TimeoutError:
-                if waiting.done() or self._loop.is_closed():
+                if waiting.done():
+                    return waiting.result()  # since then; or the time-out is the work's own
+                if self._loop.is_closed():
                     raise
