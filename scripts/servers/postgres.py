@@ -44,6 +44,7 @@ class Postgres:
             *("-p", str(self.port)),
             *("-c", "listen_addresses=127.0.0.1"),
             *("-c", "unix_socket_directories="),
+            *("-c", "max_prepared_transactions=4"),  # off by default, and sessions of a user's may commit in two phases
         ]
         # SIGQUIT ends it at once, and unlike SIGKILL leaves no shared memory behind.
         self.process = Process(keeping, "PostgreSQL", folder, command, user=user, end_signal=signal.SIGQUIT)

@@ -1,8 +1,8 @@
 """Publishing in SQLAlchemy's sessions and connections that are the user's own.
 
 What is published in a Session waits there, and is written behind its last flush: rows of an outbox come last in their
-transaction, when all that has to be locked for them is locked. A savepoint that is rolled back takes with it what was
-published inside.
+transaction, when all that has to be locked for them is locked. What a hook publishes while the session commits is
+written right before COMMIT. A savepoint that is rolled back takes with it what was published inside.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.orm.session import SessionTransactionState
 
 from onward.errors import StoreError, TransactionError
 from onward.ports import Outgoing
 from onward.stores.guests import Guest, Rows, elsewhere, go_through, not_from_here, visit
 
 INFO = "onward.published"
+
+_OVER = (SessionTransactionState.PREPARED, SessionTransactionState.COMMITTED, SessionTransactionState.CLOSED)
 
 
 @dataclass(slots=True)
@@ -117,14 +120,33 @@ def _wait(session: Session, outgoing: list[Outgoing], service: str, store: str) 
     dialect = _bind(session).dialect.name
     if dialect != "postgresql":
         raise elsewhere(service, f"This session is one on {dialect}")
-    transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
+    root = session.get_transaction() or session.begin()
+    if root._state in _OVER:
+        raise TransactionError(
+            "The transaction of this session is prepared or committed already. Nothing was published; publish before"
+            " that, such as in `before_commit` or `after_flush` in place of `after_commit`."
+        )
     published: _Published | None = session.info.get(INFO)
     if published is None:
         published = session.info[INFO] = _Published()
+        event.listen(session, "after_begin", _after_begin)
         event.listen(session, "before_commit", _before_commit)
         event.listen(session, "after_commit", _after_commit)
         event.listen(session, "after_transaction_end", _after_end)
-    published.waiting.append(_Waiting(transaction, outgoing, service, store))
+        for connection in set(_connections(root).values()):
+            _watch(session, connection)
+    published.waiting.append(_Waiting(session.get_nested_transaction() or root, outgoing, service, store))
+
+
+def _connections(root: SessionTransaction) -> dict[Engine | Connection, Connection]:
+    """Those that it has by now, by what they are of. To ask the session for one would open it."""
+    return {bind: connection for bind, (connection, *_) in root._connections.items()}
+
+
+def _watch(session: Session, connection: Connection) -> None:
+    """Right before its COMMIT or PREPARE is behind every hook of the session, the first publishing one too."""
+    event.listen(connection, "commit", lambda connection: _write_or_end(session, connection))
+    event.listen(connection, "prepare_twophase", lambda _connection, _xid: _write_rest(session))
 
 
 def _bind(session: Session) -> Engine | Connection:
@@ -137,15 +159,43 @@ def _bind(session: Session) -> Engine | Connection:
         ) from error
 
 
+def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if transaction.parent is None:
+        _watch(session, connection)
+
+
 def _before_commit(session: Session) -> None:
     """Behind the last flush. It is called for the commit of a savepoint too, and can't tell whose it is meanwhile."""
     if not session.info[INFO].waiting:
         return
     if session.in_nested_transaction():
-        event.listen(session.connection(), "commit", lambda connection: _write_waiting(session, connection))
+        session.connection()  # for its COMMIT to write
         return
     session.flush()
     _write_waiting(session, session.connection())
+
+
+def _write_or_end(session: Session, connection: Connection) -> None:
+    """After an error at its COMMIT a connection would be pooled as it is, and its next user would commit these rows."""
+    try:
+        _write_rest(session)
+    except BaseException:
+        connection.invalidate()
+        raise
+
+
+def _write_rest(session: Session) -> None:
+    """Of several databases' connections the first to commit writes, before any of them has committed."""
+    root = session.get_transaction()
+    if root is None or not session.info[INFO].waiting:
+        return
+    connection = _connections(root).get(_bind(session))
+    if connection is None:
+        raise TransactionError(
+            "A hook of this session published while it committed to other databases alone. Nothing was published;"
+            " call `session.connection()` before the commit."
+        )
+    _write_waiting(session, connection)
 
 
 def _after_commit(session: Session) -> None:
@@ -159,7 +209,12 @@ def _after_end(session: Session, transaction: SessionTransaction) -> None:
     published: _Published = session.info[INFO]
     committed, published.committed = published.committed, False
     if transaction.parent is None:
-        published.waiting.clear()
+        left, published.waiting = published.waiting, []
+        if left and committed:
+            raise TransactionError(
+                "This session's commit had no connection to write by what a hook published in it, and that is not"
+                " published. Call `session.connection()` in the hook first."
+            )
     elif not committed:
         published.waiting = [each for each in published.waiting if not _is_inside(each.within, transaction)]
 
