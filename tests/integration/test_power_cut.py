@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from onward.sqlite.checkpoint import checkpoint
 from onward.sqlite.database import Database
 from tests.integration.power_cut import RecordedDisk, Survivors, recorded_disk, restored
 
@@ -20,7 +21,10 @@ def rows_of(transaction: int) -> int:
 
 
 async def fill(database: Database, disk: RecordedDisk) -> None:
-    """Transactions 1, 2, … of one to four rows in the log, with a counter that says how many rows there are."""
+    """Transactions 1, 2, … of one to four rows in the log, with a counter that says how many rows there are.
+
+    The log is copied whenever a thread comes to it, and here now and then to its end, so that it begins anew.
+    """
     position = 0
     for transaction in range(1, TRANSACTIONS + 1):
         async with database.transaction() as writer:
@@ -36,6 +40,8 @@ async def fill(database: Database, disk: RecordedDisk) -> None:
                 (position,),
             )
         disk.reached(transaction)
+        while transaction % 6 == 0 and checkpoint(database.writer) is None:
+            await asyncio.sleep(0.001)  # the thread is at it
 
 
 def live(path: Path, disk: RecordedDisk, *, is_careless: bool = False) -> None:

@@ -16,6 +16,7 @@ import pytest
 from onward import App, Context, Event, FatalError, Transaction
 from onward.runtime import subscription
 from onward.sqlite.audit import audit
+from onward.sqlite.checkpoint import checkpoint
 from onward.sqlite.database import Database
 from tests.integration.power_cut import RecordedDisk, Synced, recorded_disk, restored
 from tests.integration.services import BEHIND, database_of, handle, running
@@ -87,7 +88,10 @@ def shop(path: Path) -> App:
 
 
 async def live(path: Path, run: Run, *, is_careless: bool) -> None:
-    """Publish one to four events at a time, beside the handlers, and see all of them handled."""
+    """Publish one to four events at a time, beside the handlers, and see all of them handled.
+
+    The log is copied whenever a thread comes to it, and here now and then to its end, so that it begins anew.
+    """
     app, published = shop(path), 0
     async with running(app) as service:
         if is_careless:
@@ -102,6 +106,8 @@ async def live(path: Path, run: Run, *, is_careless: bool) -> None:
             await app.publish(*(Placed(customer=f"c{n % 5}", n=n) for n in numbers))
             published += len(numbers)
             mark()
+            while publish % 3 == 2 and checkpoint(database_of(service).writer) is None:
+                await asyncio.sleep(0.001)  # a thread is at it, or a handler writes
         async with asyncio.timeout(30):
             while database_of(service).read(BEHIND):
                 await asyncio.sleep(0.002)
