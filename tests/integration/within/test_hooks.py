@@ -143,6 +143,21 @@ def test_what_a_hook_of_an_async_session_publishes_is_published_by_its_commit_al
     assert till.waiting() == [[1]]
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_of_a_session_on_a_connection_publishes_by_that_connections_commit(
+    till: Till, engine: Engine, publish_in: Callable[[str], None], hook: str
+) -> None:
+    publish_in(hook)
+    for n, ends in ((1, "rollback"), (2, "commit")):
+        with engine.connect() as connection:
+            with connection.begin() as transaction, Hooked(connection, info={"n": n}) as session:
+                session.add(Written(n=n))
+                session.commit()
+                getattr(transaction, ends)()
+    assert till.written() == 1
+    assert till.waiting() == [[2]]
+
+
 def test_a_hook_behind_onwards_own_publishes_too(till: Till, engine: Engine) -> None:
     with Session(engine) as session:
         till.app.outbox(session).add(Paid(n=1))

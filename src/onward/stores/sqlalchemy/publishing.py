@@ -112,7 +112,8 @@ def _is_joined(session: Session) -> bool:
 
 
 def _write_now(session: Session, outgoing: list[Outgoing], service: str, store: str) -> None:
-    session.flush()
+    if not session._flushing:  # one of its hooks publishes, and SQLAlchemy refuses a flush inside of another
+        session.flush()
     _write(session.connection(), outgoing, service, store)
 
 
