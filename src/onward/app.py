@@ -148,7 +148,8 @@ class App:
                 and cheap while they wait. What is published meanwhile goes before them, of the same key too.
         delay:  the same, as a timedelta or seconds from now.
 
-        Raises EncodeError, DelayError, BacklogFullError and InfrastructureError, after which nothing was published.
+        Raises EncodeError, DelayError, BacklogFullError and InfrastructureError, after which nothing was published, and
+        CommitUncertainError, after which all or none were: to publish them again may publish them twice.
         """
         if within is not None:
             await self.outbox(within).publish(*events, at=at, delay=delay)
@@ -184,7 +185,11 @@ class App:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction on the service's store: statements and `tx.publish(…)` commit together at the block's end."""
+        """A transaction on the service's store: statements and `tx.publish(…)` commit together at the block's end.
+
+        Raises StoreError, after which nothing was stored or published, and CommitUncertainError, after which all or
+        nothing was: look before you do it again.
+        """
         engine = await self._opened()
         async with engine.store.unit() as unit:
             yield unit.tx

@@ -135,6 +135,10 @@ class StoreUnreachableError(StoreError):
     """The file can't be opened, or its disk failed to read or write."""
 
 
+class CommitUncertainError(StoreUnreachableError):
+    """A commit had no answer: all of the transaction was stored, or nothing. To do it again may do it twice."""
+
+
 class StoreReadOnlyError(StoreError):
     """The file or its folder can't be written by this user."""
 

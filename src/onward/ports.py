@@ -202,7 +202,8 @@ class Broker(Protocol):
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
         """Append all or none, in this order per key; what is due later is put off, as durably, to be appended then.
 
-        Raises BacklogFullError, and InfrastructureError; after either nothing was published.
+        Raises BacklogFullError, and InfrastructureError; after either nothing was published, but for
+        PublishUncertainError and CommitUncertainError.
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import apsw
 
-from onward.errors import StoreBusyError, StoreClosedError, StoreError, TransactionError
+from onward.errors import CommitUncertainError, StoreBusyError, StoreClosedError, StoreError, TransactionError
 from onward.sqlite.checkpoint import Checkpointer, checkpoint
 from onward.sqlite.connection import connect, prepare
 from onward.sqlite.failures import translate
@@ -280,7 +280,8 @@ class Database:
         with suppress(apsw.Error):
             if self.writer.in_transaction:
                 self.writer.execute("ROLLBACK")
-        return translate(error, f"Committing to {self.path}")
+        failure = translate(error, f"Committing to {self.path}")
+        return CommitUncertainError(str(failure), **failure.fields) if isinstance(error, apsw.IOError) else failure
 
     def _end(self) -> None:
         self._owner = None

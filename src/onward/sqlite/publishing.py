@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import apsw
 
-from onward.errors import InfrastructureError
+from onward.errors import CommitUncertainError, InfrastructureError
 from onward.ports import Outgoing
 from onward.sqlite.failures import translate
 from onward.sqlite.log import FileLog
@@ -68,12 +68,12 @@ class Publisher:
         batch, self._waiting = self._waiting, []
         failure = self._write(batch)
         batch.remove(entry)
-        if failure is None:
-            _tell(batch, None)
-        elif batch:
+        if failure is not None and batch and not _may_hold(failure):
             self._delegate([entry, *batch])
             await _outcome(entry)
-        else:
+            return
+        _tell(batch, failure)
+        if failure is not None:
             raise failure
 
     def _delegate(self, apart: Sequence[_Entry]) -> None:
@@ -91,7 +91,7 @@ class Publisher:
                 else:
                     batch, self._waiting = self._waiting, []
                 failure = self._write(batch)
-                if failure is not None and len(batch) > 1:
+                if failure is not None and len(batch) > 1 and not _may_hold(failure):
                     apart.extend(batch)
                 else:
                     _tell(batch, failure)
@@ -126,6 +126,11 @@ class Publisher:
         for entry in wanted:
             entry.written = True
         return None
+
+
+def _may_hold(failure: Exception) -> bool:
+    """What may have been published is not published again: those who called for it are told."""
+    return isinstance(failure, CommitUncertainError)
 
 
 async def _outcome(entry: _Entry) -> None:

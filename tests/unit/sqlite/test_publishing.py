@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
 
+import apsw
 import pytest
 
-from onward.errors import StoreClosedError
+from onward.errors import CommitUncertainError, StoreClosedError
 from onward.ports import Outgoing
 from onward.sqlite.database import Database
 from onward.sqlite.log import FileLog, read
@@ -108,6 +109,23 @@ async def test_publishers_that_wait_for_their_turn_share_a_commit(desk: Desk) ->
     await asyncio.gather(*tasks)
     assert desk.published() == ["Aarau", "Bern", "Chur"]
     assert desk.commits == 2  # the first is that of the transaction they waited for
+
+
+@scene
+async def test_what_may_have_been_committed_is_not_written_again_and_each_publisher_is_told(desk: Desk) -> None:
+    class Failing:
+        """The disk fails when the commit is written."""
+
+        def after_commit(self) -> None:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(desk.database, "_checkpointer", Failing())
+        told = await outcomes(desk.publish("Aarau"), desk.publish("Bern"))
+    assert [type(each) for each in told] == [CommitUncertainError, CommitUncertainError]
+    assert desk.published() == ["Aarau", "Bern"]
+    await desk.publish("Chur")
+    assert desk.published() == ["Aarau", "Bern", "Chur"]
 
 
 @scene

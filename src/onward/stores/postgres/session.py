@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
-from onward.errors import StoreError, StoreUnreachableError, TransactionError
+from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
 from onward.stores.postgres.pipelining import RepeatingCursor, pipelined
@@ -233,7 +233,7 @@ class Session:
         return [Command("SELECT 1 WHERE txid_current() = $1", [(self._number,)], swapped)]
 
     async def commit(self) -> None:
-        """Raises StoreUnreachableError when it isn't known whether it holds, any other StoreError when it does not."""
+        """Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
         if not self.in_transaction:
             raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
         begun_at = monotonic()
@@ -243,9 +243,10 @@ class Session:
             if self._ended_while_idle(begun_at):
                 raise self._failure(error, "Committing", begun_at) from error
             if self.lost:
-                raise StoreUnreachableError(
-                    f"The connection to PostgreSQL was lost during COMMIT ({error}): whether it holds is known only"
-                    " when what it wrote is read again, which happens next."
+                raise CommitUncertainError(
+                    f"The connection to PostgreSQL was lost during COMMIT ({error}): all of the transaction was stored"
+                    " or nothing, and which of the two is known only when what it wrote is read again. For handlers'"
+                    " events onward does that. What else was stored or published: look before you do it again."
                 ) from error
             raise translate(error, "Committing") from error
 
