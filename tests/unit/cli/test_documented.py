@@ -14,7 +14,7 @@ from onward.cli import main
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 WITH_OWN_REFERENCE = {"demo"}
 COMMON = ("--store", "--database", "--broker")  # told once for all commands that take them
-OF_THE_BENCHMARKS = {"--only", "--quick"}
+OF_THE_BENCHMARKS = {"--only", "--quick", "--full"}
 OPTION = re.compile(r"(?<![\w-])(?:--[a-z][a-z-]*|-[a-z])(?![\w-])")
 
 
