@@ -23,7 +23,6 @@ class KafkaOutlet:
     """`Outlet` on Kafka, with producers of its own: what fails in a relay's sends takes nobody else's with it."""
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
-        self._client = client
         self._partitions = partitions
         self._senders = Senders(client)
         self._order = asyncio.Lock()
