@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, islice, repeat
 from operator import itemgetter
 from time import time
+from typing import NamedTuple
 
 import apsw
 
@@ -35,9 +36,22 @@ _SELECT = (
     " WHERE pos >= ? AND pos < ? ORDER BY pos LIMIT ?"
 )
 _INSERT = "INSERT INTO onward_log (pos, kind, value, key, id, source, time, extra) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_topic_of = itemgetter(0)
+_pos_of = itemgetter(0)
 _value_of = itemgetter(2)
-_due_of = itemgetter(8)
+
+
+class _Columns(NamedTuple):
+    """Events turned by a quarter: a tuple for each field of `Outgoing`, with a place for each event."""
+
+    topic: tuple[str, ...]
+    type: tuple[str, ...]
+    version: tuple[int, ...]
+    value: tuple[bytes | None, ...]
+    key: tuple[str | None, ...]
+    extra: tuple[bytes | None, ...]
+    id: tuple[bytes | None, ...]
+    source: tuple[str | None, ...]
+    due: tuple[int | None, ...]
 
 
 class FileLog:
@@ -74,13 +88,16 @@ class FileLog:
         """
         own_source = self.names.source(source)
         micros = micros_of(self.now())
-        if any(map(_due_of, outgoing)):
+        columns = _columns(outgoing)
+        if any(columns.due):
             self._hold([event for event in outgoing if event.due and event.due > micros], own_source, micros)
             outgoing = [event for event in outgoing if not event.due or event.due <= micros]
-        topics = set(map(_topic_of, outgoing))
+            columns = _columns(outgoing)
+        topics = set(columns.topic)
         for name in sorted(topics):
-            events = outgoing if len(topics) == 1 else [event for event in outgoing if event[0] == name]
-            self._append_topic(name, events, own_source, micros)
+            if len(topics) > 1:
+                columns = _columns([event for event in outgoing if event.topic == name])
+            self._append_topic(name, columns, own_source, micros)
         self._pending.update(topics)
 
     def append_due(self, topic: str, events: Sequence[Outgoing], micros: int) -> None:
@@ -88,7 +105,7 @@ class FileLog:
 
         Never refused: the topic had room for them when they were published.
         """
-        self._append_topic(topic, events, 0, micros, refused_when_full=False)
+        self._append_topic(topic, _columns(events), 0, micros, refused_when_full=False)
         self._pending.add(topic)
 
     def _hold(self, events: Sequence[Outgoing], own_source: int, micros: int) -> None:
@@ -106,9 +123,9 @@ class FileLog:
                 self._pending.add(DELAYED)
 
     def _append_topic(
-        self, name: str, events: Sequence[Outgoing], own_source: int, micros: int, *, refused_when_full: bool = True
+        self, name: str, columns: _Columns, own_source: int, micros: int, *, refused_when_full: bool = True
     ) -> None:
-        """Column by column, so that what all events have in common is looked up once and most else moves at once."""
+        """What all events have in common is looked up once, and most else moves a column at once."""
         names = self.names
         stored = names.topic(name)
         if stored is None or stored.broker:
@@ -118,7 +135,7 @@ class FileLog:
             "SELECT id << 40 | next_offset, bytes FROM onward_lane WHERE topic = ? ORDER BY partition",
             (stored.id,),
         )
-        _, types, versions, values, keys, extras, ids, sources, _ = zip(*events, strict=True)
+        _, types, versions, values, keys, extras, ids, sources, _ = columns
         value_bytes = [0 if value is None else len(value) for value in values]
         if refused_when_full:
             self._refuse_when_full(stored, sum(size for _, size in lanes), sum(value_bytes))
@@ -131,7 +148,7 @@ class FileLog:
             adds[partition] += size
         wires = [(types[0], versions[0])] if _is_one(types) and _is_one(versions) else zip(types, versions, strict=True)
         kinds = [names.kind(*wire) for wire in wires]
-        new_ids = uuid7_bytes(len(events))
+        new_ids = uuid7_bytes(len(values))
         rows = list(
             zip(
                 places,
@@ -139,14 +156,16 @@ class FileLog:
                 values,
                 keys,
                 new_ids if not any(ids) else [own or new for own, new in zip(ids, new_ids, strict=True)],
-                [own_source if each is None else names.source(each) for each in sources],
+                [own_source if each is None else names.source(each) for each in sources]
+                if any(sources)
+                else repeat(own_source),
                 repeat(micros),
                 extras,
                 strict=False,
             )
         )
         if len(lanes) > 1:
-            rows.sort()
+            rows.sort(key=_pos_of)
         self._connection.executemany(_INSERT, rows)
         self._connection.executemany(
             "UPDATE onward_lane SET next_offset = ?, bytes = bytes + ? WHERE id = ?",
@@ -182,6 +201,10 @@ class FileLog:
                 held_bytes=held,
                 limit_bytes=limit,
             )
+
+
+def _columns(events: Sequence[Outgoing]) -> _Columns:
+    return _Columns(*zip(*events, strict=True)) if events else _Columns(*[()] * len(Outgoing._fields))
 
 
 def _is_one(column: tuple[object, ...]) -> bool:
