@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from onward import ids
-from onward.ids import text, time_of, uuid7, uuid7_bytes
+from onward.ids import text, time_of, uuid7, uuid7_bytes, uuid7_texts
 
 T0_MS = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z
 
@@ -46,6 +46,14 @@ def test_id_is_a_uuid_of_version_7_and_variant_10() -> None:
         parsed = uuid.UUID(one)
         assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
         assert str(parsed) == one
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 300])
+def test_ids_in_text_are_those_in_bytes(machine: Machine, count: int) -> None:
+    machine.byte = b"\xa5"
+    in_bytes = uuid7_bytes(count)
+    ids._clock = ids._Clock()
+    assert uuid7_texts(count) == [text(one).encode() for one in in_bytes]
 
 
 def test_layout_is_that_of_the_standard(machine: Machine) -> None:

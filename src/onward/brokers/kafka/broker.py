@@ -38,6 +38,7 @@ class KafkaBroker:
         self._consumers: set[KafkaConsumer] = set()
         self._senders = Senders(self._client)
         self._partitions = Partitions(self._cluster)
+        self._headings = wire.Headings()
         self.outlet = KafkaOutlet(self._client, self._partitions)
 
     async def open(self, topics: Iterable[Topic]) -> None:
@@ -70,9 +71,9 @@ class KafkaBroker:
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
         millis = time_ns() // 1_000_000
         time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
-        heading = wire.Headings().of
+        heading = self._headings.of
         places = self._partitions.of(outgoing)
-        for event, partition, new_id in zip(outgoing, places, ids.uuid7_bytes(len(outgoing)), strict=True):
+        for event, partition, new_id in zip(outgoing, places, ids.uuid7_texts(len(outgoing)), strict=True):
             key = None if event.key is None else event.key.encode()
             yield event.topic, event.value, key, partition, millis, heading(event, new_id, source, time)
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 from onward.brokers.kafka.cluster import Cluster
 from onward.errors import BrokerUnreachableError
-from onward.partitioning import partitions_of
+from onward.partitioning import partition_of, partitions_of
 from onward.ports import Outgoing
 from onward.topics import Topic
 
@@ -63,6 +63,8 @@ class Partitions:
     def of(self, events: Sequence[Outgoing]) -> list[int]:
         """By their keys; one without goes where the others of this call go, which take turns."""
         self._turn += 1
+        if len(events) == 1:
+            return [self._of_one(events[0])]
         topics = {event.topic for event in events}
         keys = [event.key.encode() for event in events if event.key is not None]
         if len(topics) == 1 and len(keys) == len(events):
@@ -81,3 +83,7 @@ class Partitions:
             for (place, _), partition in zip(keyed, partitions_of([key for _, key in keyed], count), strict=True):
                 places[place] = partition
         return places
+
+    def _of_one(self, event: Outgoing) -> int:
+        count, _ = self._counts[event.topic]
+        return self._turn % count if event.key is None else partition_of(event.key.encode(), count)

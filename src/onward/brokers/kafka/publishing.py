@@ -78,7 +78,7 @@ class _Batch:
         else:
             self.failed += 1
             self.error = self.error or error
-        if self.over:
+        if self.published + self.failed >= self.count:
             self._complete.append(self)
 
     def cut(self, count: int) -> None:
@@ -104,6 +104,8 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._complete: deque[_Batch] = deque()
         self._room = asyncio.Event()
+        self._full = False  # someone waits for room
+        self._telling = False
         self._handing = asyncio.Lock()
         self._closing = False
         self.abandoned = False
@@ -118,15 +120,17 @@ class Sender:
         """In its thread. When closing, until everything is told or was purged."""
         while not self._closing or len(self._producer):
             try:
-                told = self._producer.poll(POLL_S)
+                self._producer.poll(POLL_S)
             except KafkaException as error:  # the client sends nothing more: what waits is told so by the next polls
-                told = 1
                 LIBRARY_LOG.info("a producer ended: %s", self._client.teller.scrub(str(error.args[0])))
                 self.abandon()
-            if told and not self._loop.is_closed():
+            if (self._complete or self._full) and not self._telling and not self._loop.is_closed():
+                self._telling = True
                 self._loop.call_soon_threadsafe(self._heard)
 
     def _heard(self) -> None:
+        self._telling = False  # first: what comes from now on is told anew
+        self._full = False
         self._room.set()
         while self._complete:
             done = self._complete.popleft().done
@@ -175,10 +179,11 @@ class Sender:
                     produce(topic, value, key, partition, on_delivery=delivered, timestamp=millis, headers=headers)
                     break
                 except BufferError:
-                    if self._room.is_set():
-                        self._room.clear()  # and try again: some may have become free before
-                    else:
+                    if self._full:
                         await self._room.wait()
+                    else:
+                        self._room.clear()
+                        self._full = True  # and try again: what became free before was not told
                 except KafkaException as error:
                     batch.cut(number)
                     return self._refusal(error.args[0], events[number : number + 1])

@@ -25,6 +25,7 @@ NO_TYPE = b""
 NUMBER = "onward-number"
 NUMBER_AT = 2  # the place of that header, behind type and version
 SOURCE_UNSAID = "kafka"
+MOST_KINDS = 1_000
 EPOCH = 7  # where a record has the epoch of the leader who wrote it
 
 _TYPE = "ce_type"
@@ -139,7 +140,10 @@ def envelope(topic: str, partition: int, record: Record, identity: str) -> Envel
 
 
 def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers:
-    """`new_id` is the id of an event that has none yet. One without a type says neither type nor version."""
+    """`new_id`, 16 bytes or text, is the id of an event that has none yet.
+
+    One without a type says neither type nor version.
+    """
     written: Headers = list(
         headers_of(
             event.type,
@@ -154,7 +158,7 @@ def headers(event: Outgoing, new_id: bytes, source: str, time: bytes) -> Headers
 
 
 class Headings:
-    """Headers of events that go out together: those of one kind differ in no more than their ids and times."""
+    """Headers of events, MOST_KINDS kinds remembered: those of one kind differ in no more than their ids and times."""
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, int, str], Headers] = {}
@@ -166,6 +170,8 @@ class Headings:
         kind = (event.type, event.version, event.source or source)
         found = self._kinds.get(kind)
         if found is None:
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds.clear()
             found = self._kinds[kind] = headers(event, new_id, source, time)
         written = found.copy()
         written[_ID_AT] = (_ID, _id(event.id or new_id))

@@ -9,6 +9,7 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onward import ids
 from onward.brokers.kafka import wire
 from onward.errors import DecodeError
 from onward.ports import Outgoing, Record, WireType
@@ -176,3 +177,18 @@ def test_events_sent_together_have_the_headers_that_each_has_alone() -> None:
     for number, each in enumerate(events):
         new_id, time = bytes([number]) * 16, b"%d" % number
         assert together.of(each, new_id, "till", time) == wire.headers(each, new_id, "till", time)
+
+
+def test_an_id_in_text_goes_out_as_its_bytes_would() -> None:
+    event = Outgoing("orders", "shop.paid", 1, b"{}", None)
+    (new_id,) = ids.uuid7_bytes(1)
+    together = wire.Headings()
+    assert together.of(event, ids.text(new_id).encode(), "till", b"now") == together.of(event, new_id, "till", b"now")
+
+
+def test_headings_of_more_kinds_than_are_remembered_are_each_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST_KINDS", 2)
+    together = wire.Headings()
+    for number in (1, 2, 3, 1):
+        event = Outgoing("orders", f"shop.paid_{number}", 1, b"{}", None)
+        assert together.of(event, bytes(16), "till", b"now") == wire.headers(event, bytes(16), "till", b"now")

@@ -1,0 +1,77 @@
+"""Sending through a client whose room and answers are in the test's hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from threading import Condition
+from typing import Any
+
+import pytest
+
+from onward.brokers.kafka import publishing
+from onward.brokers.kafka.address import parse
+from onward.brokers.kafka.client import Client
+from onward.brokers.kafka.publishing import Prepared, Sender
+from onward.ports import Outgoing
+
+ROOM = 3
+PATIENCE_S = 30.0
+
+
+class Crowded:
+    """A producer that takes ROOM messages at once, and confirms them when it is polled."""
+
+    sent: list[bytes]
+
+    def __init__(self, _options: dict[str, Any], **_logger: object) -> None:
+        self.sent = []
+        self._waiting: list[Callable[[None, None], None]] = []
+        self._changed = Condition()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def produce(self, _topic: str, value: bytes, *_place: object, on_delivery: Any, **_more: object) -> None:
+        with self._changed:
+            if len(self._waiting) >= ROOM:
+                raise BufferError
+            self.sent.append(value)
+            self._waiting.append(on_delivery)
+            self._changed.notify()
+
+    def poll(self, timeout_s: float) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting, timeout_s)
+            told, self._waiting = self._waiting, []
+        for each in told:
+            each(None, None)
+        return len(told)
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "Producer", Crowded)
+
+
+@pytest.mark.usefixtures("crowded")
+def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order() -> None:
+    calls, count = 4, 50
+
+    async def scene() -> list[bytes]:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"))
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(sender.send(*_messages(call, count)) for call in range(calls)))
+        await sender.close()
+        producer: Any = sender._producer
+        sent: list[bytes] = producer.sent
+        return sent
+
+    sent = asyncio.run(scene())
+    assert sent == [b"%d %d" % (call, number) for call in range(calls) for number in range(count)]
+
+
+def _messages(call: int, count: int) -> tuple[list[Prepared], list[Outgoing]]:
+    values = [b"%d %d" % (call, number) for number in range(count)]
+    events = [Outgoing("orders", "shop.paid", 1, value, None) for value in values]
+    return [("orders", value, None, 0, 1, []) for value in values], events
