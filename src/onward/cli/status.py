@@ -81,6 +81,9 @@ def _print(status: Status) -> None:
             ("outbox", "oldest waits s", "relay"),
             [(each.service, each.oldest_age_s, "leads" if each.led else "none leads") for each in status.outboxes],
         )
+        for each in status.outboxes:
+            for barred in each.barred:
+                click.echo(f"\n{each.service}: events for topic {barred.topic} wait, the others go on. {barred.why}")
     if status.unknown:
         click.echo(f"\n{status.unknown}")
 

@@ -84,7 +84,7 @@ def waiting_for_code(subscribed: Iterable[Subscribed], attempts: Iterable[tuple[
 
 
 def outbox(leaving: Leaving) -> Finding:
-    """What waits is fine as long as a relay leads, or may be about to; what was refused is not."""
+    """What waits is fine as long as a relay leads, or may be about to; what was refused is not, or has no topic."""
     waits_s = leaving.oldest_age_s
     waiting = "nothing waits" if waits_s is None else f"the oldest event has waited for {waits_s:,.0f} s"
     leads = "a relay leads" if leaving.led else "no relay leads"
@@ -95,6 +95,15 @@ def outbox(leaving: Leaving) -> Finding:
             f"{leaving.service}: {waiting}, {leads}, and its broker will never take {leaving.refused:,} of its events",
             "They are kept with the reason in onward_refused (onward.refused on PostgreSQL). Publish what they say"
             " again, with large content elsewhere or max.message.bytes raised, and delete them there.",
+        )
+    if leaving.barred:
+        topics = ", ".join(each.topic for each in leaving.barred)
+        return Finding(
+            "outbox",
+            False,
+            f"{leaving.service}: {waiting}, {leads}, and events for {topics} can't leave, while others do."
+            f" {' '.join(each.why for each in leaving.barred)}",
+            "Mend what the sentence names: what waits then leaves by itself, in its order.",
         )
     fine = leaving.led or waits_s is None or waits_s < UNLED_S
     remedy = (

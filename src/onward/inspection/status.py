@@ -52,16 +52,26 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """A topic that takes no events now, and why, as the relay that led last found."""
+
+    topic: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """A service's outbox: for how long its oldest event has waited, None where none does; whether a relay leads.
 
-    `refused` are events that the broker will never take, and that are kept apart.
+    `refused` are events that the broker will never take, and that are kept apart. Events of `barred` topics wait, and
+    what must not go before them; the others go on.
     """
 
     service: str
     oldest_age_s: float | None
     led: bool
     refused: int = 0
+    barred: tuple[Barred, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """How events leave a store that is not the broker's file: its outbox, and what stores share that keep one."""
 
-from onward.relay.port import NOWHERE, Outbox, OutboxRow, OutboxStats, Outlet, Refused, Stamp, Term, outbox_of
+from onward.relay.port import ASIDE, NOWHERE, Outbox, OutboxRow, OutboxStats, Outlet, Refused, Stamp, Term, outbox_of
 
-__all__ = ["NOWHERE", "Outbox", "OutboxRow", "OutboxStats", "Outlet", "Refused", "Stamp", "Term", "outbox_of"]
+__all__ = ["ASIDE", "NOWHERE", "Outbox", "OutboxRow", "OutboxStats", "Outlet", "Refused", "Stamp", "Term", "outbox_of"]

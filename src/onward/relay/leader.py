@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Lane, Numbering
-from onward.relay.port import NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
+from onward.ports import Outgoing
+from onward.relay.barred import Answer, Barred
+from onward.relay.port import ASIDE, NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
@@ -27,6 +29,7 @@ AHEAD = 4  # batches numbered and sent, and not confirmed yet
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
+_SETTLED = {int, EncodeError}
 FLUSH_S = 5.0  # what is in the outbox has so long to leave when the process ends
 
 
@@ -132,6 +135,20 @@ class Relay:
                 await self._changed.wait()
         self._changed.clear()
 
+    def wake(self) -> None:
+        """There is something to do for whoever leads."""
+        self._changed.set()
+
+    def bar(self, whys: Mapping[str, str]) -> None:
+        """Tell of the topics that take no events now, and why."""
+        self.trouble = "; ".join(
+            f"events of service {self._service!r} for topic {topic!r} wait in its outbox, and what must not go before"
+            f" them; the others go on: {why}"
+            for topic, why in whys.items()
+        )
+        if self.trouble:
+            logger.error("%s", self.trouble)
+
     async def idle(self) -> bool:
         """Nothing waits: False at once if we are to stop, else True after something may have come."""
         if self._stopping:
@@ -152,38 +169,96 @@ class _Leader:
         self._turn = 0
         self._prolong_at = monotonic() + PROLONG_S
         self._ahead: deque[_Sent] = deque()
+        self._barred = Barred()
+        self._noted: Mapping[str, str] | None = None  # of the barred topics, in the store; None before the first
+        self._aside = 0  # the last turn of what was set aside
+        self._opening: asyncio.Task[None] | None = None
 
     async def lead(self) -> None:
         self._outlet.begin()
         try:
             if self._relay.one_by_one:
                 await self._sort_out()
-            await self._send_again()
             while True:
-                await self._prolong()
-                rows = await self._outbox.read(ROWS)
-                if rows:
-                    self._send(await self._numbered(rows))
-                if self._ahead and (not rows or len(self._ahead) == AHEAD):
-                    await self._confirm()
-                elif not rows and not await self._relay.idle():
+                self._barred = Barred()
+                await self._send_again()
+                await self._send_aside()
+                if not await self._go_on():
                     return
         finally:
-            for batch in self._ahead:
-                batch.there.cancel()
-            await asyncio.gather(*(batch.there for batch in self._ahead), return_exceptions=True)
+            under_way = [each.there for each in self._ahead]
+            if self._opening is not None:
+                under_way.append(self._opening)
+            for each in under_way:
+                each.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _go_on(self) -> bool:
+        """Send what comes, until we are to stop and nothing can leave any more, or until a barred topic is open."""
+        while not self._opens():
+            await self._prolong()
+            rows = await self._outbox.read(ROWS)
+            if rows:
+                self._send(await self._numbered(rows))
+            if self._ahead and (not rows or len(self._ahead) == AHEAD):
+                await self._confirm()
+            elif not rows and not await self._relay.idle():
+                return False
+        while self._ahead:
+            await self._confirm()
+        return True
+
+    def _opens(self) -> bool:
+        """Whether a topic that took no events takes them again, as asked beside all else."""
+        if self._opening is None and self._barred:
+            self._opening = asyncio.create_task(self._opened())
+        if self._opening is None or not self._opening.done():
+            return False
+        opening, self._opening = self._opening, None
+        opening.result()
+        return True
+
+    async def _opened(self) -> None:
+        """Ends when an event of one of the barred topics would be taken, or refused for good."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            samples = [each.event for each in self._barred.topics.values()]
+            with contextlib.suppress(InfrastructureError):
+                if not all(isinstance(each, BrokerError) for each in await self._outlet.places(samples)):
+                    break
+        self._relay.wake()
 
     async def _send_again(self) -> None:
-        """What has numbers of terms before, all of it there before anything is numbered."""
-        while rows := await self._outbox.read(ROWS, numbered=True):
+        """What has numbers of terms before, all that can be there before anything is numbered in its lanes."""
+        after = None
+        while rows := await self._outbox.read(ROWS, after=after, numbered=True):
             await self._prolong()
-            self._send(rows)
-            await self._confirm()
+            after = rows[-1].stamp
+            if going := [row for row, _ in await self._leaving(rows)]:
+                self._send(going)
+                await self._confirm()
+
+    async def _send_aside(self) -> None:
+        """What was set aside, in its order, as far as it can leave now: before all that came after it."""
+        after = None
+        while rows := await self._outbox.read(ROWS, after=after, aside=True):
+            await self._prolong()
+            after = rows[-1].stamp
+            assert after is not None
+            self._aside = after.turn
+            self._send(await self._numbered(rows))
+            if len(self._ahead) == AHEAD:
+                await self._confirm()
+        await self._store({})
 
     async def _sort_out(self) -> None:
         """Send what has numbers event by event, so that the one that is refused is found and kept apart."""
-        while rows := await self._outbox.read(ROWS, numbered=True):
-            for row in rows:
+        after = None
+        while rows := await self._outbox.read(ROWS, after=after, numbered=True):
+            after = rows[-1].stamp
+            for row, _ in await self._leaving(rows):
                 refused = [each for one in _singly(row) if (each := await self._refusal(one)) is not None]
                 await self._outbox.delete(self._term, [row.id], [*_refused(row), *refused])
         self._relay.one_by_one = False
@@ -201,23 +276,69 @@ class _Leader:
         return None
 
     async def _numbered(self, rows: list[OutboxRow]) -> list[OutboxRow]:
-        """The rows with their stamps, which are stored by then. What the broker will never take gets no number."""
-        answers = iter(await self._outlet.places([event for row in rows for event in row.events]))
-        answered = [list(islice(answers, len(row.events))) for row in rows]
-        lanes = [_lanes(row, each) for row, each in zip(rows, answered, strict=True)]
-        numbering, numbers = self._numbering.give(lanes)
+        """Those that need not wait, with their stamps, which are stored by then; the others are set aside.
+
+        What the broker will never take gets no number.
+        """
+        leaving = await self._leaving(rows)
+        numbering, numbers = self._numbering.give([_lanes(row, answers) for row, answers in leaving])
         stamped = []
-        for row, each, row_numbers in zip(rows, answered, numbers, strict=True):
+        for (row, answers), row_numbers in zip(leaving, numbers, strict=True):
             self._turn += 1
-            places = _places(each, row_numbers)
+            places = _places(answers, row_numbers)
             stamped.append(row._replace(stamp=Stamp(self._term.epoch, self._turn, self._term.incarnation, places)))
+        stamps = {row.id: row.stamp for row in stamped if row.stamp is not None}
+        if len(stamped) < len(rows):
+            stamps |= self._set_aside(row for row in rows if row.stamp is None and row.id not in stamps)
         reach("relay.numbering")
-        await self._outbox.number(self._term, {row.id: row.stamp for row in stamped if row.stamp is not None})
+        await self._store(stamps)
         reach("relay.numbered")
         self._numbering = numbering
         return stamped
 
+    async def _leaving(self, rows: list[OutboxRow]) -> list[tuple[OutboxRow, list[Answer]]]:
+        """Those that need not wait, with what the outlet says of each of their events."""
+        barred = self._barred.topics
+        found = await self._asked([event for row in rows for event in row.events if event.topic not in barred])
+        answers = iter(found)
+        if not barred and {*map(type, found)} <= _SETTLED:
+            return [(row, list(islice(answers, len(row.events)))) for row in rows]
+        answered = [
+            (row, [barred[event.topic].why if event.topic in barred else next(answers) for event in row.events])
+            for row in rows
+        ]
+        return [(row, each) for row, each in answered if not self._barred.stays(row, each)]
+
+    async def _asked(self, events: Sequence[Outgoing]) -> list[Answer]:
+        """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""
+        places = asyncio.ensure_future(self._outlet.places(events))
+        try:
+            await self._there(places)
+        finally:
+            places.cancel()
+        return places.result()
+
+    def _set_aside(self, rows: Iterable[OutboxRow]) -> dict[int, Stamp]:
+        stamps = {}
+        for row in rows:
+            self._aside += 1
+            stamps[row.id] = Stamp(ASIDE, self._aside, b"", ())
+        return stamps
+
+    async def _store(self, stamps: Mapping[int, Stamp]) -> None:
+        """With the topics that are barred, where they are others than before."""
+        barred = self._barred.whys()
+        if barred == self._noted:
+            if stamps:
+                await self._outbox.number(self._term, stamps)
+            return
+        await self._outbox.number(self._term, stamps, barred)
+        self._noted = barred
+        self._relay.bar(barred)
+
     def _send(self, rows: list[OutboxRow]) -> None:
+        if not rows:
+            return
         count = sum(len(row.events) for row in rows)
         refused = [each for row in rows for each in _refused(row)]
         for each in refused:
@@ -239,8 +360,8 @@ class _Leader:
         await self._outbox.delete(self._term, batch.ids, batch.refused)
         reach("relay.deleted")
 
-    async def _there(self, there: asyncio.Future[None]) -> None:
-        """The broker has it; meanwhile the lease stays ours, however long that takes."""
+    async def _there(self, there: asyncio.Future[Any]) -> None:
+        """The broker has it, or has answered; meanwhile the lease stays ours, however long that takes."""
         while not there.done():
             await asyncio.wait([there], timeout=max(0.0, self._prolong_at - monotonic()))
             await self._prolong()
@@ -262,12 +383,12 @@ def _singly(row: OutboxRow) -> list[OutboxRow]:
     ]
 
 
-def _lanes(row: OutboxRow, answers: Sequence[int | EncodeError]) -> list[Lane]:
+def _lanes(row: OutboxRow, answers: Sequence[Answer]) -> list[Lane]:
     """Of the events that have a partition."""
     return [(event.topic, answer) for event, answer in zip(row.events, answers, strict=True) if isinstance(answer, int)]
 
 
-def _places(answers: Sequence[int | EncodeError], numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def _places(answers: Sequence[Answer], numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
     rest = iter(numbers)
     return tuple((answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers)
 

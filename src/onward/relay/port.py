@@ -6,7 +6,7 @@ from asyncio import Future
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from onward.errors import EncodeError
+from onward.errors import BrokerError, EncodeError
 from onward.ports import Outgoing
 
 
@@ -32,6 +32,10 @@ class Stamp(NamedTuple):
     places: tuple[tuple[int, int], ...]
 
 
+ASIDE = 0
+"""The epoch of what waits apart from the others: its topic takes no events, or it must not pass what waits there. Its
+`turn` is its place among them. Terms have higher ones."""
+
 NOWHERE = (-1, 0)
 """The place of an event that its broker will never take: it gets no number, and is not sent."""
 
@@ -44,7 +48,7 @@ class Refused(NamedTuple):
 
 
 class OutboxRow(NamedTuple):
-    """Events that one transaction published, in order; `stamp` is None until they have numbers."""
+    """Events that one transaction published, in order; `stamp` is None until they have numbers or were set aside."""
 
     id: int
     created: int  # microseconds since the epoch
@@ -72,16 +76,22 @@ class Outbox(Protocol):
         """
         ...
 
-    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
+    async def read(
+        self, limit: int, *, after: Stamp | None = None, numbered: bool = False, aside: bool = False
+    ) -> list[OutboxRow]:
         """The next rows, `limit` at most, and fewer when their events come to DELIVERY_BYTES.
 
-        Numbered ones in the order in which they were numbered, behind `after`; others by presence, in the order of
-        commits, those that had to wait for their time first.
+        Numbered ones in the order in which they were numbered, behind `after`; those that were set aside in the order
+        of their turns, behind `after`; others by presence, in the order of commits, those that had to wait for their
+        time first.
         """
         ...
 
-    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
-        """Store the numbers of these rows, by id, all or none. Raises LeaseLostError.
+    async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
+        """Store the numbers of these rows, by id, all or none; a stamp with the epoch ASIDE sets its row aside.
+
+        `barred` are the topics that take no events now and why, instead of those that were noted before; None where
+        they are the same. Raises LeaseLostError.
 
         Raises TransactionError when one has numbers or is gone. After another InfrastructureError they may have been
         stored: begin another term.
@@ -105,10 +115,11 @@ class Outlet(Protocol):
         """Take events again after a send failed. Whoever asks sends first what is not known to be there."""
         ...
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
-        """The partition of each, by its key; for those without one, any; and why one will never be taken.
+    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError | BrokerError]:
+        """The partition of each, by its key; for those without one, any.
 
-        Raises InfrastructureError.
+        EncodeError says why one will never be taken, BrokerError why its topic takes none now, the same for each of a
+        topic's. Raises InfrastructureError where that is so of all topics.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import time
 
-from onward.inspection.status import Leaving
+from onward.inspection.status import Barred, Leaving
 from onward.sqlite.inspection import Inspection
 from onward.sqlite.outbox import outbox_stats
 
@@ -18,6 +18,8 @@ _NEXT = (
     "SELECT * FROM (SELECT service FROM onward_relay WHERE service > ?1 ORDER BY service LIMIT 1))"
 )
 
+_BARRED = "SELECT topic, why FROM onward_barred WHERE service = ? ORDER BY topic"
+
 
 def outboxes(inspection: Inspection) -> list[Leaving]:
     """Of each service that has had a relay or has something to relay. Raises StoreError."""
@@ -27,6 +29,8 @@ def outboxes(inspection: Inspection) -> list[Leaving]:
     while name is not None:
         oldest, led = outbox_stats(lambda sql, params: inspection.rows(sql, *params), name, now)
         ((refused,),) = inspection.rows("SELECT count(*) FROM onward_refused WHERE service = ?", name)
-        found.append(Leaving(name, None if oldest is None else max(0.0, now - oldest / 1_000_000), led, refused))
+        barred = tuple(Barred(*row) for row in inspection.rows(_BARRED, name))
+        age_s = None if oldest is None else max(0.0, now - oldest / 1_000_000)
+        found.append(Leaving(name, age_s, led, refused, barred))
         ((name,),) = inspection.rows(_NEXT, name)
     return found

@@ -26,9 +26,9 @@ _REFUSED = (
 )
 _COLUMNS = "id, created_at, body, epoch, turn, incarnation, places FROM onward_outbox"
 _NUMBERED = (
-    f"SELECT {_COLUMNS} WHERE service = ?1 AND epoch IS NOT NULL AND (epoch, turn) > (?2, ?3)"
-    " ORDER BY epoch, turn LIMIT ?4"
+    f"SELECT {_COLUMNS} WHERE service = ?1 AND epoch > 0 AND (epoch, turn) > (?2, ?3) ORDER BY epoch, turn LIMIT ?4"
 )
+_ASIDE = f"SELECT {_COLUMNS} WHERE service = ? AND epoch = 0 AND turn > ? ORDER BY turn LIMIT ?"
 _DUE = f"SELECT {_COLUMNS} WHERE service = ? AND epoch IS NULL AND due <= ? ORDER BY due, id LIMIT ?"
 _WAITING = f"SELECT {_COLUMNS} WHERE service = ? AND epoch IS NULL AND due IS NULL ORDER BY id LIMIT ?"
 _LEASE = (
@@ -39,13 +39,15 @@ _LEASE = (
 _PROLONG = "UPDATE onward_relay SET until = ?3, token = CASE WHEN ?4 THEN token END WHERE service = ?1 AND token = ?2"
 _STAMP = (
     "UPDATE onward_outbox SET epoch = ?, turn = ?, incarnation = ?, places = ?"
-    " WHERE id = ? AND service = ? AND epoch IS NULL"
+    " WHERE id = ? AND service = ? AND coalesce(epoch, 0) = 0"
 )
 _OLDEST = (  # each the first of an index: how much waits makes no difference
     "SELECT min(at) FROM ("
     "SELECT * FROM (SELECT max(coalesce(due, 0), created_at) AS at FROM onward_outbox"
-    " WHERE service = ?1 AND epoch IS NOT NULL"
+    " WHERE service = ?1 AND epoch > 0"
     " ORDER BY epoch, turn LIMIT 1) UNION ALL "
+    "SELECT * FROM (SELECT max(coalesce(due, 0), created_at) FROM onward_outbox"
+    " WHERE service = ?1 AND epoch = 0 ORDER BY turn LIMIT 1) UNION ALL "
     "SELECT * FROM (SELECT created_at FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due IS NULL"
     " ORDER BY id LIMIT 1) UNION ALL "
     "SELECT * FROM (SELECT max(due, created_at) FROM onward_outbox WHERE service = ?1 AND epoch IS NULL AND due <= ?2"
@@ -113,7 +115,12 @@ class FileOutbox:
             raise translate(error, "Taking the lease of the outbox") from error
         return Term(found[0][0], token, *uuid7_bytes(1)) if found else None
 
-    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
+    async def read(
+        self, limit: int, *, after: Stamp | None = None, numbered: bool = False, aside: bool = False
+    ) -> list[OutboxRow]:
+        if aside:
+            turn = 0 if after is None else after.turn
+            return list(opened(self._database.read(_ASIDE, (self._service, turn, limit))))
         if numbered:
             place = (after.epoch, after.turn) if after is not None else (-1, -1)
             return list(opened(self._database.read(_NUMBERED, (self._service, *place, limit))))
@@ -122,7 +129,7 @@ class FileOutbox:
             found += self._database.read(_WAITING, (self._service, limit - len(found)))
         return list(opened(found))
 
-    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+    async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
         rows = [
             (each.epoch, each.turn, each.incarnation, places(each), row_id, self._service)
             for row_id, each in stamps.items()
@@ -134,8 +141,18 @@ class FileOutbox:
                 connection.executemany(_STAMP, rows)
                 if connection.total_changes() - before != len(rows):
                     raise numbered_or_gone(len(rows), self._service)
+                if barred is not None:
+                    self._note(connection, barred)
         except apsw.Error as error:
             raise translate(error, "Numbering events of the outbox") from error
+
+    def _note(self, connection: apsw.Connection, barred: Mapping[str, str]) -> None:
+        now = micros_of(self._now())
+        connection.execute("DELETE FROM onward_barred WHERE service = ?", (self._service,))
+        connection.executemany(
+            "INSERT INTO onward_barred VALUES (?, ?, ?, ?)",
+            [(self._service, topic, why, now) for topic, why in barred.items()],
+        )
 
     async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
         try:

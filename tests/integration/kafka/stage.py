@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import apsw
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from onward import App, Event, Topic, Transaction
@@ -109,6 +109,27 @@ class Stage:
             producer.produce(TOPIC, value, on_delivery=lambda error, _: failed.append(error) if error else None)
         assert producer.flush(PATIENCE_S) == 0
         assert failed == []
+
+    def values_of(self, topic: str) -> list[bytes | None]:
+        """What is in a topic, partition by partition."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.name, "enable.partition.eof": True}
+        )
+        partitions = self.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions
+        found: list[bytes | None] = []
+        try:
+            for partition in sorted(partitions):
+                consumer.assign([TopicPartition(topic, partition, 0)])
+                while True:
+                    message = consumer.poll(PATIENCE_S)
+                    assert message is not None
+                    if (error := message.error()) is not None:
+                        assert error.code() == KafkaError._PARTITION_EOF
+                        break
+                    found.append(message.value())
+        finally:
+            consumer.close()
+        return found
 
     def forget(self, partition: int, offset: int) -> None:
         """Have Kafka delete the events before `offset`, as its retention does."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg
 
-from onward.errors import EncodeError
 from onward.ids import time_of
 from onward.inspection.schema import Phase
 from onward.ledger import Arrivals, ProducerLedger, Run
 from onward.ports import Outgoing
 from onward.relay import OutboxRow, Stamp, Term
+from onward.relay.barred import Answer
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.migration import migrate, migrations
@@ -114,7 +114,7 @@ class Received:
     def begin(self) -> None:
         """Nothing fails here."""
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
         return [0] * len(events)
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:

@@ -25,9 +25,10 @@ class Spied(PostgresOutbox):
 
     terms: list[bytes]
 
-    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
-        self.terms.append(term.incarnation)
-        await super().number(term, stamps)
+    async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
+        if stamps:
+            self.terms.append(term.incarnation)
+        await super().number(term, stamps, barred)
 
 
 async def relayed(outbox: PostgresOutbox, received: Received, last: bytes) -> None:

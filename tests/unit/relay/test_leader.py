@@ -11,6 +11,7 @@ import pytest
 from onward.errors import BrokerError, BrokerUnreachableError, EncodeError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, OutboxRow, leader, outbox_of
+from onward.relay.barred import Answer
 from onward.relay.leader import Relay
 from onward.sqlite.database import Database
 from onward.sqlite.outbox import FileOutbox
@@ -23,6 +24,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes | None, bytes, int, int]] = []
+        self.topics: list[tuple[str, bytes | None]] = []
         self.waiting: list[asyncio.Future[None]] = []
         self.answers: list[BrokerError | None] = []
         self.holds = False
@@ -30,19 +32,22 @@ class Outlet:
         self.broken = False
         self.refuses: bytes | None = None
         self.faults: list[Exception] = []
+        self.barred: set[str] = set()
 
     def begin(self) -> None:
         self.broken = False
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
         if self.faults:
             raise self.faults.pop(0)
         if self.unreachable:
             raise BrokerUnreachableError("Nobody answers.")
-        return [
-            EncodeError("No.") if event.value == b"no" else 0 if event.key is None else int(event.key)
-            for event in events
-        ]
+        return [self._place(event) for event in events]
+
+    def _place(self, event: Outgoing) -> Answer:
+        if event.topic in self.barred:
+            return BrokerError(f"Topic {event.topic} is shut.")
+        return EncodeError("No.") if event.value == b"no" else 0 if event.key is None else int(event.key)
 
     def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
         there = asyncio.get_running_loop().create_future()
@@ -55,6 +60,7 @@ class Outlet:
             assert row.stamp is not None
             for event, place in zip(row.events, row.stamp.places, strict=True):
                 if place != NOWHERE:
+                    self.topics.append((event.topic, event.value))
                     self.sent.append((event.value, row.stamp.incarnation, *place))
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
@@ -82,6 +88,14 @@ class Stage:
     async def publish(self, *values: bytes, key: str | None = None) -> None:
         async with self.database.transaction():
             self.outbox.append([Outgoing("orders", "shop.placed", 1, value, key) for value in values])
+
+    async def publish_row(self, *events: tuple[str, str | None, bytes]) -> None:
+        """Topic, key and value of each; together in one transaction."""
+        async with self.database.transaction():
+            self.outbox.append([Outgoing(topic, "shop.placed", 1, value, key) for topic, key, value in events])
+
+    def values(self, topic: str) -> list[bytes | None]:
+        return [value for name, value in self.outlet.topics if name == topic]
 
     def waiting(self) -> int:
         ((count,),) = self.database.read("SELECT coalesce(sum(events), 0) FROM onward_outbox")
@@ -321,6 +335,113 @@ def test_a_relay_is_woken_by_its_own_outbox_alone() -> None:
             await calm()
             assert stage.waiting() == 1
             relay.told({outbox_of("shop")})
+            await until(lambda: stage.waiting() == 0)
+
+    on_stage(scene)
+
+
+def test_events_of_a_topic_that_takes_none_wait_and_the_others_go_on() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.barred = {"shut"}
+        async with stage.relaying() as relay:
+            for number in range(3):
+                await stage.publish_row(("shut", "1", b"s%d" % number))
+                await stage.publish_row(("orders", "1", b"o%d" % number))
+            await until(lambda: stage.values("orders") == [b"o0", b"o1", b"o2"] and stage.waiting() == 3)
+            assert "for topic 'shut' wait in its outbox" in relay.trouble
+            assert "Topic shut is shut." in relay.trouble
+            assert stage.database.read("SELECT topic, why FROM onward_barred") == [("shut", "Topic shut is shut.")]
+            stage.outlet.barred = set()
+            await until(lambda: stage.waiting() == 0)
+            await stage.publish_row(("shut", "1", b"s3"))
+            await until(lambda: stage.waiting() == 0)
+            assert relay.trouble == ""
+            assert stage.database.read("SELECT topic FROM onward_barred") == []
+        assert stage.values("shut") == [b"s0", b"s1", b"s2", b"s3"]
+        assert [
+            number for (topic, _), (_, _, number) in zip(stage.outlet.topics, stage.outlet.numbers, strict=True)
+        ] == [
+            1,
+            2,
+            3,
+            1,
+            2,
+            3,
+            4,
+        ]
+
+    on_stage(scene)
+
+
+def test_a_row_waits_whole_and_nothing_of_its_keys_passes_it() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.barred = {"shut"}
+        async with stage.relaying():
+            await stage.publish_row(("orders", "1", b"a"), ("shut", "1", b"s"), ("bills", "2", b"a"))
+            await stage.publish_row(("orders", "1", b"b"), ("notes", "3", b"a"))
+            await stage.publish_row(("notes", "3", b"b"))
+            await stage.publish_row(("bills", "2", b"b"))
+            await stage.publish_row(("orders", "4", b"c"), ("bills", "5", b"c"), ("notes", None, b"c"))
+            await until(lambda: stage.waiting() == 7 and len(stage.outlet.topics) == 3)
+            assert sorted(stage.outlet.topics) == [("bills", b"c"), ("notes", b"c"), ("orders", b"c")]
+            stage.outlet.barred = set()
+            await until(lambda: stage.waiting() == 0)
+        assert [stage.values(topic) for topic in ("orders", "bills", "notes")] == [[b"c", b"a", b"b"]] * 3
+
+    on_stage(scene)
+
+
+def test_what_waits_for_a_topic_waits_in_its_order_for_the_next_leader_too() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.barred = {"shut"}
+        for part in range(3):
+            async with stage.relaying():
+                await stage.publish_row(("shut", "1", b"s%d" % part), ("orders", "1", b"with s%d" % part))
+                await stage.publish_row(("orders", "2", b"o%d" % part))
+                await until(lambda part=part: stage.waiting() == 2 * part + 2)  # type: ignore[misc]
+        assert stage.values("orders") == [b"o0", b"o1", b"o2"]
+        stage.outlet.barred = set()
+        async with stage.relaying():
+            await until(lambda: stage.waiting() == 0)
+        assert stage.values("orders")[3:] == [b"with s0", b"with s1", b"with s2"]
+        assert stage.values("shut") == [b"s0", b"s1", b"s2"]
+
+    on_stage(scene)
+
+
+def test_what_has_numbers_for_a_topic_that_takes_no_more_waits_and_keeps_its_lanes_waiting() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.holds = True
+        async with stage.relaying():
+            await stage.publish_row(("shut", "1", b"s1"), ("orders", "1", b"o1"))
+            await until(lambda: len(stage.outlet.waiting) == 1)
+            stage.outlet.barred, stage.outlet.holds, stage.outlet.broken = {"shut"}, False, True
+            stage.outlet.waiting[0].set_exception(BrokerError("The topic was deleted."))
+            await stage.publish_row(("orders", None, b"other"), ("orders", "1", b"o2"))
+            await stage.publish_row(("orders", "2", b"o3"))
+            await until(lambda: stage.values("orders") == [b"o1", b"o3"] and stage.waiting() == 4)
+            stage.outlet.barred = set()
+            await until(lambda: stage.waiting() == 0)
+        assert stage.values("orders") == [b"o1", b"o3", b"o1", b"other", b"o2"]
+        assert [each for each in stage.outlet.sent if each[0] in (b"s1", b"o1")][:2] == stage.outlet.sent[:2]
+        first = [each for each in stage.outlet.sent if each[0] == b"o1"]
+        assert first[0] == first[1]
+
+    on_stage(scene)
+
+
+def test_a_second_topic_that_takes_none_is_looked_after_beside_the_first() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.barred = {"shut", "shut too"}
+        async with stage.relaying() as relay:
+            await stage.publish_row(("shut", "1", b"1"))
+            await until(lambda: "'shut'" in relay.trouble)
+            await stage.publish_row(("shut too", "1", b"2"))
+            await until(lambda: "'shut too'" in relay.trouble)
+            stage.outlet.barred = {"shut"}
+            await until(lambda: stage.values("shut too") == [b"2"])
+            assert "'shut'" in relay.trouble
+            stage.outlet.barred = set()
             await until(lambda: stage.waiting() == 0)
 
     on_stage(scene)

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
     NewTopic,
     OffsetSpec,
     ResourceType,
+    TopicMetadata,
 )
 
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
@@ -101,16 +102,27 @@ class Cluster:
 
     def copies(self, topic: str) -> list[int]:
         """The copies of each partition; none for a topic that is not there, or not yet for all to see."""
-        metadata = self._ask(
-            lambda: self._admin().list_topics(topic, timeout=ANSWER_S), f"Asking for topic {topic!r}"
-        ).topics.get(topic)
-        if metadata is None or (metadata.error is not None and metadata.error.code() in UNKNOWN_TOPIC):
+        metadata = self._described(topic)
+        if metadata is None:
             return []
         if metadata.error is not None:
             raise self._client.teller.told(metadata.error, f"Asking for topic {topic!r}")
         partitions = metadata.partitions
         led = sorted(partitions) == list(range(len(partitions))) and all(p.leader >= 0 for p in partitions.values())
         return [len(partitions[number].replicas) for number in sorted(partitions)] if led else []
+
+    def exists(self, topic: str) -> bool:
+        """Whether it is there, led or not."""
+        return self._described(topic) is not None
+
+    def _described(self, topic: str) -> TopicMetadata | None:
+        """None for one that is not there, or not yet for all to see."""
+        metadata = self._ask(
+            lambda: self._admin().list_topics(topic, timeout=ANSWER_S), f"Asking for topic {topic!r}"
+        ).topics.get(topic)
+        if metadata is not None and metadata.error is not None and metadata.error.code() in UNKNOWN_TOPIC:
+            return None
+        return metadata
 
     def partitions(self, topic: str) -> int:
         """How many it has; 0 for one that is not there."""

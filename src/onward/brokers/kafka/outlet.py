@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from time import time_ns
 
@@ -11,9 +11,10 @@ from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
 from onward.brokers.kafka.publishing import Prepared, Senders, too_large
-from onward.errors import BrokerError, EncodeError
+from onward.errors import BrokerError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, OutboxRow
+from onward.relay.barred import Answer
 
 Placed = tuple[Outgoing, tuple[int, int]]
 """An event with its partition and number."""
@@ -31,9 +32,16 @@ class KafkaOutlet:
     def begin(self) -> None:
         self._broken = False
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError]:
+    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
         topics = {event.topic for event in events}
-        await self._partitions.look(topics)
+        barred = await self._partitions.barred(topics)
+        if not barred:
+            return await self._places(events, topics)
+        open_topics = topics - barred.keys()
+        found = iter(await self._places([event for event in events if event.topic in open_topics], open_topics))
+        return [next(found) if event.topic in open_topics else barred[event.topic] for event in events]
+
+    async def _places(self, events: Sequence[Outgoing], topics: Collection[str]) -> list[Answer]:
         await self._partitions.measure(topics)
         room = {topic: self._partitions.room(topic) for topic in topics}
         return [
@@ -52,6 +60,7 @@ class KafkaOutlet:
         except BaseException:
             self._broken = True
             self._senders.abandon()  # what waits behind it must not go before it
+            self._partitions.doubt({event.topic for row in rows for event in row.events})
             raise
 
     async def _handed(self, rows: Sequence[OutboxRow]) -> list[asyncio.Task[None]]:

@@ -6,8 +6,17 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
+from confluent_kafka import KafkaError
+
 from onward.brokers.kafka.cluster import Cluster
-from onward.errors import BrokerUnreachableError
+from onward.errors import (
+    BrokerError,
+    BrokerRefusedError,
+    BrokerUnreachableError,
+    OnwardError,
+    RegistrationError,
+    SettingError,
+)
 from onward.partitioning import partition_of, partitions_of
 from onward.ports import Outgoing
 from onward.topics import Topic
@@ -54,11 +63,35 @@ class Partitions:
             # None where a partition has no leader just now, or somebody has deleted the topic.
             count = await asyncio.to_thread(self._cluster.partitions, topic) or known
             if not count:
-                raise BrokerUnreachableError(
-                    f"Topic {topic!r} has a partition without a leader, or is gone again: which partition its events go"
-                    " to is not known. Look at the cluster; nothing was sent."
-                )
+                raise _unled(topic)
             self._counts[topic] = count, monotonic() + COUNT_EVERY_S
+
+    async def barred(self, topics: Iterable[str]) -> dict[str, BrokerError]:
+        """Have the others known for `of`; why these take no events now, all of whose partitions have to be there.
+
+        Raises BrokerUnreachableError and BrokerRefusedError where the cluster is the reason.
+        """
+        found: dict[str, BrokerError] = {}
+        for topic in topics:
+            try:
+                await self._look_closely(topic)
+            except (BrokerError, SettingError, RegistrationError) as error:
+                if _of_all(error):
+                    raise
+                found[topic] = error if isinstance(error, BrokerError) else BrokerError(str(error))
+        return found
+
+    async def _look_closely(self, topic: str) -> None:
+        known, until = self._counts.get(topic, (0, 0.0))
+        if monotonic() <= until:
+            return
+        count = await asyncio.to_thread(self._cluster.partitions, topic)
+        if not count and not known and not await asyncio.to_thread(self._cluster.exists, topic):
+            await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
+            count = await asyncio.to_thread(self._cluster.partitions, topic)
+        if not count:
+            raise _unled(topic)
+        self._counts[topic] = count, monotonic() + COUNT_EVERY_S
 
     def of(self, events: Sequence[Outgoing]) -> list[int]:
         """By their keys; one without goes where the others of this call go, which take turns."""
@@ -87,3 +120,17 @@ class Partitions:
     def _of_one(self, event: Outgoing) -> int:
         count, _ = self._counts[event.topic]
         return self._turn % count if event.key is None else partition_of(event.key.encode(), count)
+
+
+def _of_all(error: OnwardError) -> bool:
+    """Whether it says something of the cluster, and not of one topic."""
+    if isinstance(error, BrokerRefusedError):
+        return error.fields.get("code") != KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return isinstance(error, BrokerUnreachableError)
+
+
+def _unled(topic: str) -> BrokerError:
+    return BrokerError(
+        f"Topic {topic!r} has a partition without a leader, or is gone again: which partition its events go to is not"
+        " known. Look at the cluster; nothing was sent."
+    )

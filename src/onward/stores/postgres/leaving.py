@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward.inspection.status import Leaving
+from onward.inspection.status import Barred, Leaving
 from onward.stores.postgres.inspection import Inspection
 from onward.stores.postgres.outbox import PostgresOutbox
 
@@ -15,6 +15,7 @@ _SERVICES = (
     "  ORDER BY o.service LIMIT 1) FROM waiting w WHERE w.service IS NOT NULL)"
     " SELECT service FROM waiting WHERE service IS NOT NULL UNION SELECT service FROM onward.relay"
 )
+_BARRED = "SELECT service, topic, why FROM onward.barred ORDER BY service, topic"
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
@@ -24,6 +25,7 @@ async def outboxes(inspection: Inspection) -> list[Leaving]:
         await snapshot.session.script(_NO_OTHER_WAY, "Looking at outboxes")
         services = sorted(service for (service,) in await snapshot.rows(_SERVICES))
         refused = dict(await snapshot.rows("SELECT service, count(*) FROM onward.refused GROUP BY service"))
+        barred = [(service, Barred(topic, why)) for service, topic, why in await snapshot.rows(_BARRED)]
         ((now,),) = await snapshot.rows(_NOW)
     found: list[Leaving] = []
     for service in services:
@@ -33,5 +35,6 @@ async def outboxes(inspection: Inspection) -> list[Leaving]:
         finally:
             outbox.close()
         age_s = None if oldest is None else max(0.0, now - oldest / 1_000_000)
-        found.append(Leaving(service, age_s, led, refused.get(service, 0)))
+        its_own = tuple(each for whose, each in barred if whose == service)
+        found.append(Leaving(service, age_s, led, refused.get(service, 0), its_own))
     return found

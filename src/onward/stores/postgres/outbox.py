@@ -10,7 +10,7 @@ from os import urandom
 from onward.delays import micros_at, micros_of, moment_of
 from onward.ids import uuid7_bytes
 from onward.ports import DELIVERY_BYTES, Outgoing
-from onward.relay import OutboxRow, OutboxStats, Refused, Stamp, Term
+from onward.relay import ASIDE, OutboxRow, OutboxStats, Refused, Stamp, Term
 from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.stores.postgres import outbox_sql as sql
@@ -79,34 +79,44 @@ class PostgresOutbox:
         epoch, self._revision = found.one()
         return Term(epoch, token, *uuid7_bytes(1))
 
-    async def read(self, limit: int, *, after: Stamp | None = None, numbered: bool = False) -> list[OutboxRow]:
-        if numbered:
+    async def read(
+        self, limit: int, *, after: Stamp | None = None, numbered: bool = False, aside: bool = False
+    ) -> list[OutboxRow]:
+        if aside:
+            turn = 0 if after is None else after.turn
+            found = await self._query(sql.ASIDE, (self._service, limit, DELIVERY_BYTES, turn))
+        elif numbered:
             place = (after.epoch, after.turn) if after is not None else (None, None)
             found = await self._query(sql.NUMBERED, (self._service, limit, DELIVERY_BYTES, *place))
         else:
             found = await self._query(sql.WAITING, (self._service, limit, DELIVERY_BYTES, self._time()))
         return list(opened([(row[0], micros_at(row[1]), *row[2:]) for row in found.rows]))
 
-    async def number(self, term: Term, stamps: Mapping[int, Stamp]) -> None:
+    async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
         doing = "Numbering events of the outbox"
-        epochs = [each.epoch for each in stamps.values()]
-        turns = [each.turn for each in stamps.values()]
-        incarnations = [each.incarnation for each in stamps.values()]
-        row = (self._service, list(stamps), epochs, turns, incarnations, [places(each) for each in stamps.values()])
-        commands = [Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))]
-        moves = bool(stamps) and self._since_move >= MOVE_ROWS
+        commands = [self._numbering(stamps)] if stamps else []
+        if barred is not None:
+            notes = [(self._service, topic, why) for topic, why in barred.items()]
+            commands += [Command(sql.UNBAR, [(self._service,)]), *([Command(sql.BAR, notes)] if notes else [])]
+        numbered = [(each.epoch, each.turn) for each in stamps.values() if each.epoch != ASIDE]
+        moves = bool(numbered) and self._since_move >= MOVE_ROWS
         compare = self._compare(sql.COMPARE_AND_RAISE, term)
         async with self._connections.transaction() as session:
             if moves:
                 await session.send([compare], doing)
-                commands.insert(
-                    0, await move(session, self._service, max(stamps), min(zip(epochs, turns, strict=True)))
-                )
+                commands.insert(0, await move(session, self._service, max(stamps), min(numbered)))
             else:
                 commands.insert(0, compare)
             await session.send(commands, doing)
         self._revision += 1
         self._since_move = len(stamps) + (0 if moves else self._since_move)
+
+    def _numbering(self, stamps: Mapping[int, Stamp]) -> Command:
+        epochs = [each.epoch for each in stamps.values()]
+        turns = [each.turn for each in stamps.values()]
+        incarnations = [each.incarnation for each in stamps.values()]
+        row = (self._service, list(stamps), epochs, turns, incarnations, [places(each) for each in stamps.values()])
+        return Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))
 
     async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
         # With the first: what is kept apart before its row is gone is kept once, however often that is tried.

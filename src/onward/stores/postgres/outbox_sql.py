@@ -9,11 +9,17 @@ APPEND = (
 NUMBERED = (
     "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
     " (SELECT *, sum(octet_length(body)) OVER (ORDER BY epoch, turn ROWS UNBOUNDED PRECEDING) AS so_far"
-    " FROM onward.outbox WHERE service = $1 AND epoch IS NOT NULL AND (epoch, turn) >"
+    " FROM onward.outbox WHERE service = $1 AND epoch > 0 AND (epoch, turn) >"
     " (coalesce($4::bigint, (SELECT first_epoch FROM onward.relay WHERE service = $1), 0),"
     " coalesce($5::bigint, (SELECT first_turn - 1 FROM onward.relay WHERE service = $1), -1))"
     " ORDER BY epoch, turn LIMIT $2) AS found"
     " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY epoch, turn"
+)
+ASIDE = (  # of epoch 0: nobody but the relay that leads puts anything there, so a reader may go on behind a place
+    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    " (SELECT *, sum(octet_length(body)) OVER (ORDER BY turn ROWS UNBOUNDED PRECEDING) AS so_far"
+    " FROM onward.outbox WHERE service = $1 AND epoch = 0 AND turn > $4 ORDER BY turn LIMIT $2) AS found"
+    " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY turn"
 )
 WAITING = (
     "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
@@ -29,7 +35,8 @@ WAITING = (
 )
 STATS = (  # each the first of an index: how much waits makes no difference
     "SELECT least("
-    "(SELECT greatest(due_at, created_at) FROM onward.outbox WHERE service = $1 AND epoch IS NOT NULL"
+    "(SELECT greatest(due_at, created_at) FROM onward.outbox WHERE service = $1 AND epoch = 0 ORDER BY turn LIMIT 1), "
+    "(SELECT greatest(due_at, created_at) FROM onward.outbox WHERE service = $1 AND epoch > 0"
     " AND (epoch, turn) >= (coalesce((SELECT first_epoch FROM onward.relay WHERE service = $1), 0),"
     " coalesce((SELECT first_turn FROM onward.relay WHERE service = $1), 0))"
     " ORDER BY epoch, turn LIMIT 1), "
@@ -80,9 +87,11 @@ NUMBER = (
     " AS n (id, epoch, turn, incarnation, places), onward.relay AS r,"
     " LATERAL (SELECT ctid AS place FROM onward.outbox"
     " WHERE id = n.id AND service = $1 AND coalesce(epoch, 0) = 0 OFFSET 0) AS w"
-    " WHERE r.service = $1 AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)) AS f"
+    " WHERE r.service = $1 AND (n.epoch = 0 OR (n.epoch, n.turn) >= (r.first_epoch, r.first_turn))) AS f"
     " WHERE o.ctid = f.place"
 )
+UNBAR = "DELETE FROM onward.barred WHERE service = $1"
+BAR = "INSERT INTO onward.barred (service, topic, why) VALUES ($1, $2, $3)"
 REFUSE = (
     "INSERT INTO onward.refused (service, why, topic, type, version, key, value, event_id, source, extra)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
@@ -102,11 +111,11 @@ MOVE = (
     " waiting_after = CASE WHEN they.write THEN r.waiting_after ELSE least(r.ceiling, (SELECT w.id - 1"
     " FROM onward.outbox AS w WHERE w.service = $1 AND w.epoch IS NULL AND w.due_at IS NULL AND w.id > r.waiting_after"
     " ORDER BY w.due_at, w.id LIMIT 1)) END,"
-    " ceiling = CASE WHEN they.write THEN r.ceiling ELSE $3::bigint END,"
+    " ceiling = CASE WHEN they.write THEN r.ceiling ELSE greatest(r.ceiling, $3::bigint) END,"
     " writers = CASE WHEN they.write THEN r.writers ELSE $2::text[] END,"
     " (first_epoch, first_turn) = (SELECT coalesce(f.epoch, $4::bigint), coalesce(f.turn, $5::bigint)"
     " FROM (SELECT) AS one LEFT JOIN LATERAL (SELECT n.epoch, n.turn FROM onward.outbox AS n WHERE n.service = $1"
-    " AND n.epoch IS NOT NULL AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)"
+    " AND n.epoch > 0 AND (n.epoch, n.turn) >= (r.first_epoch, r.first_turn)"
     " ORDER BY n.epoch, n.turn LIMIT 1) AS f ON true)"
     " FROM (SELECT writers && $2::text[] OR 'prepared' = ANY ($2::text[]) AS write"
     " FROM onward.relay WHERE service = $1) AS they WHERE r.service = $1"

@@ -12,7 +12,7 @@ import pytest
 from onward.errors import LeaseLostError, TransactionError
 from onward.ids import time_of
 from onward.ports import Outgoing
-from onward.relay import NOWHERE, Outbox, OutboxRow, Refused, Stamp, Term
+from onward.relay import ASIDE, NOWHERE, Outbox, OutboxRow, Refused, Stamp, Term
 from onward.testing.clock import FakeClock
 from onward.testing.contracts.scenes import SCENE_S, event
 
@@ -217,6 +217,33 @@ class OutboxContract:
             await bench.outbox.number(term, again)
         assert await bench.outbox.read(10, numbered=True) == [before]
         assert await bench.outbox.read(10) == [second]
+
+    @on_outbox
+    async def test_what_was_set_aside_waits_apart_in_its_order_until_it_is_given_numbers(
+        self, bench: OutboxBench
+    ) -> None:
+        for number in range(4):
+            await bench.publish([event(b"%d" % number)])
+        created = int(bench.clock.time() * 1e6)
+        await bench.clock.advance(5)
+        term = await bench.led()
+        rows = await bench.outbox.read(10)
+        aside = [Stamp(ASIDE, turn, b"", ()) for turn in (1, 2, 3)]
+        stamps = dict(zip([rows[2].id, rows[0].id, rows[3].id], aside, strict=True))
+        await bench.outbox.number(term, stamps, {"orders": "It is shut."})
+        assert values(await bench.outbox.read(10)) == [b"1"]
+        assert await bench.outbox.read(10, numbered=True) == []
+        assert values(await bench.outbox.read(2, aside=True)) == [b"2", b"0"]
+        found = await bench.outbox.read(10, aside=True)
+        assert [row.stamp for row in found] == aside
+        assert await bench.outbox.read(10, after=aside[0], aside=True) == found[1:]
+        await bench.number(term, [rows[1], found[0]])
+        assert values(await bench.outbox.read(10, numbered=True)) == [b"1", b"2"]
+        assert values(await bench.outbox.read(10, aside=True)) == [b"0", b"3"]
+        await bench.outbox.delete(term, [row.id for row in rows[:3]])
+        assert await bench.outbox.stats() == (created, True)
+        with pytest.raises(TransactionError):
+            await bench.outbox.number(term, {rows[0].id: aside[0]}, {})
 
     @on_outbox
     async def test_what_was_deleted_is_gone_and_nobody_waits_for_it(self, bench: OutboxBench) -> None:
