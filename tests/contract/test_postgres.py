@@ -96,7 +96,9 @@ class TestDatabaseView(ViewContract):
             broker, logs = MemoryBroker(), ToldLogs()
             store = PostgresStore(Address.read(postgres_url), "shop")
             bench = StoreBench(store, broker, DatabaseInspection(postgres_url))
-            yield ViewBench(bench, DatabaseView(postgres_url, logs), logs)
+            outbox = PostgresOutbox(Address.read(postgres_url), "shop")
+            yield ViewBench(bench, DatabaseView(postgres_url, logs), logs, outbox)
+            outbox.close()
             await store.close()
             await broker.close()
 

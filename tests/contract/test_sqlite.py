@@ -151,9 +151,10 @@ class TestFileView(ViewContract):
         async def open_it() -> AsyncIterator[ViewBench]:
             database = Database.open(database_path)
             broker, logs = MemoryBroker(), ToldLogs()
-            store = SqliteStore(FileLog(database), "shop", broker="Elsewhere", outbox=FileOutbox(database, "shop"))
+            outbox = FileOutbox(database, "shop")
+            store = SqliteStore(FileLog(database), "shop", broker="Elsewhere", outbox=outbox)
             bench = StoreBench(store, broker, FileInspection(database, broker.log))
-            yield ViewBench(bench, FileView(database_path, logs), logs)
+            yield ViewBench(bench, FileView(database_path, logs), logs, outbox)
             await broker.close()
             database.close()
 

@@ -93,8 +93,8 @@ def outbox(leaving: Leaving) -> Finding:
             "outbox",
             False,
             f"{leaving.service}: {waiting}, {leads}, and its broker will never take {leaving.refused:,} of its events",
-            "They are kept with the reason in onward_refused (onward.refused on PostgreSQL). Publish what they say"
-            " again, with large content elsewhere or max.message.bytes raised, and delete them there.",
+            "See `onward dead-letters list`. Once the topic takes them, such as with max.message.bytes raised, `onward"
+            " dead-letters retry` sends them; `discard` drops them.",
         )
     if leaving.barred:
         topics = ", ".join(each.topic for each in leaving.barred)

@@ -16,7 +16,7 @@ Bounds = tuple[int, int]
 
 
 class Ruling(StrEnum):
-    """What becomes of a dead letter."""
+    """What becomes of a dead letter, or of an event that its broker refused."""
 
     RETRY = "retry"
     DISCARD = "discard"
@@ -43,16 +43,18 @@ class StoreView(Protocol):
     def letters(
         self, ids: Sequence[int] | None = None, *, service: str | None = None, every_state: bool = False
     ) -> list[Letter]:
-        """Dead letters, the newest first, at most 1,000: those that wait for somebody, or of `every_state`.
+        """What brokers refused, and dead letters that wait for somebody, or of `every_state`.
 
-        Those of `ids` in any state; raises StoreError when one is not there.
+        Each kind the newest first, at most 1,000. Those of `ids` in any state and any order; raises StoreError when
+        one is not there.
         """
         ...
 
     def rule(self, ruling: Ruling, ids: Sequence[int] | None) -> int:
-        """Decide on these dead letters, all or none; on all that are dead without ids. How many that were.
+        """Decide on these, all or none; on all that are dead or were refused without ids. How many that were.
 
-        Services that run go about it at once. Raises StoreError for one that the ruling can't be given for.
+        What was refused is put back into its outbox, the same event, or is forgotten. Services that run go about it at
+        once. Raises StoreError for one that the ruling can't be given for.
         """
         ...
 

@@ -65,6 +65,15 @@ def outbox_stats(read: Callable[[str, tuple[str, float]], Rows], service: str, n
     return OutboxStats(oldest, bool(led))
 
 
+def append_rows(
+    connection: apsw.Connection, service: str, outputs: Sequence[Outgoing], *, now: Callable[[], float] = time
+) -> None:
+    """`FileOutbox.append`, for who tells the relays by themselves."""
+    created = micros_of(now())
+    rows = [(service, part[0].due, created, len(part), body(part)) for part in parts(completed(outputs, service))]
+    connection.executemany(_INSERT, rows)
+
+
 class FileOutbox:
     """`Outbox` of one service in a file. `append` writes to it, inside the transaction that is open.
 
@@ -82,15 +91,8 @@ class FileOutbox:
 
     def append(self, outputs: Sequence[Outgoing]) -> None:
         """To be called last in the transaction. Each event gets its id here, the same however often it is sent."""
-        created = micros_of(self._now())
         self._pending = True
-        self._database.writer.executemany(
-            _INSERT,
-            [
-                (self._service, part[0].due, created, len(part), body(part))
-                for part in parts(completed(outputs, self._service))
-            ],
-        )
+        append_rows(self._database.writer, self._service, outputs, now=self._now)
 
     def forget(self) -> None:
         self._pending = False

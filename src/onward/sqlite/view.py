@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onward.inspection.finding import Finding
-from onward.inspection.letter import Letter
+from onward.inspection.letter import Letter, divided
 from onward.inspection.report import Progress, Report, untold
 from onward.inspection.status import Status
 from onward.inspection.view import LogsView, Ruling
@@ -15,6 +15,7 @@ from onward.sqlite.changing import changing
 from onward.sqlite.health import examine
 from onward.sqlite.inspection import inspecting
 from onward.sqlite.letters import discard, letter, letters, retry
+from onward.sqlite.refused import drop, refused, refused_one, send_again
 from onward.sqlite.status import status
 
 
@@ -37,16 +38,19 @@ class FileView:
     ) -> list[Letter]:
         with inspecting(self._path) as inspection:
             if ids is None:
-                return letters(inspection, service=service, every_state=every_state)
-            return [letter(inspection, each) for each in ids]
+                found = letters(inspection, service=service, every_state=every_state)
+                return refused(inspection, service=service) + found
+            return [letter(inspection, each) if each > 0 else refused_one(inspection, each) for each in ids]
 
     def rule(self, ruling: Ruling, ids: Sequence[int] | None) -> int:
         with changing(self._path) as change:
+            dead, never_taken = divided(ids)
             if ruling is Ruling.DISCARD:
-                return discard(change.connection, ids)
-            count, topics = retry(change.connection, ids)
-            change.wake(topics)
-            return count
+                return discard(change.connection, dead) + drop(change.connection, never_taken)
+            count, topics = retry(change.connection, dead)
+            sent, outboxes = send_again(change.connection, never_taken)
+            change.wake(topics | outboxes)
+            return count + sent
 
     def examine(self) -> list[Finding]:
         return examine(self._path, self._logs)

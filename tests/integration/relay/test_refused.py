@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub leaves them out
     AlterConfigOpType,
     ConfigEntry,
@@ -18,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 )
 
 from onward import App, Event, Transaction
+from onward.cli import main
 from onward.errors import EncodeError, PublishUncertainError
 from scripts.servers.kafka import Kafka
 from tests.integration.children import ROOT
@@ -40,6 +43,10 @@ class Keyless(Event, type="relay.keyless", topic="compacted"):
 def made(stage: Stage, kafka: Kafka, topic: str, setting: str, value: str) -> None:
     """Somebody made the topic before us, and otherwise than we would have."""
     kafka.create_topic(topic, 1)
+    alter(stage, topic, setting, value)
+
+
+def alter(stage: Stage, topic: str, setting: str, value: str) -> None:
     entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     stage.admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
@@ -91,6 +98,34 @@ def test_an_event_that_kafka_will_never_take_is_kept_apart_and_its_neighbours_go
     )
     assert told.returncode == 1
     assert "its broker will never take 1 of its events" in told.stdout
+
+
+def test_a_refused_event_is_listed_shown_and_sent_when_its_topic_takes_it(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    made(stage, kafka, "descriptions", "max.message.bytes", str(TOPIC_BYTES))
+    app, heard = relaying(stage)
+
+    def onward(*arguments: str) -> str:
+        told = CliRunner().invoke(main, [*arguments, "--database", str(stage.database)], catch_exceptions=False)
+        assert told.exit_code == 0, told.output
+        return told.stdout
+
+    async def handled(expected: list[int], *events: Described) -> None:
+        async with app.lifespan():
+            await app.publish(*events)
+            await stage.until(lambda: heard == expected)
+
+    asyncio.run(handled([2], Described(key="a", n=1, text="long" * TOPIC_BYTES), Described(key="a", n=2, text="")))
+    (listed,) = json.loads(onward("dead-letters", "list", "--json"))
+    assert (listed["id"], listed["state"], listed["topic"]) == ("r1", "refused", "descriptions")
+    assert "\nr1 " in onward("dead-letters", "list")
+    shown = onward("dead-letters", "show", "r1")
+    assert "32,027 bytes are more than topic 'descriptions' takes" in shown
+    assert "longlong" in shown
+    alter(stage, "descriptions", "max.message.bytes", str(100 * TOPIC_BYTES))
+    assert onward("dead-letters", "retry", "r1").startswith("1 dead letter is marked")
+    asyncio.run(handled([2, 1]))
+    assert onward("dead-letters", "list") == "No dead letters.\n"
 
 
 def relaying(stage: Stage) -> tuple[App, list[int]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from onward.inspection.finding import Finding
-from onward.inspection.letter import Letter
+from onward.inspection.letter import Letter, divided
 from onward.inspection.report import Progress, Report, untold
 from onward.inspection.status import Status
 from onward.inspection.view import LogsView, Ruling
@@ -16,6 +16,7 @@ from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.dead_letters import letters, rule
 from onward.stores.postgres.health import examine
 from onward.stores.postgres.inspection import Inspection, inspecting
+from onward.stores.postgres.refused import refused, rule_on_refused
 from onward.stores.postgres.status import status
 
 
@@ -46,7 +47,9 @@ class DatabaseView:
     ) -> list[Letter]:
         async def look() -> list[Letter]:
             async with inspecting(self._address) as inspection, inspection.snapshot() as snapshot:
-                return await letters(snapshot, ids, service=service, every_state=every_state)
+                dead, never_taken = divided(ids)
+                found = await letters(snapshot, dead, service=service, every_state=every_state)
+                return await refused(snapshot, never_taken, service=service) + found
 
         return asyncio.run(look())
 
@@ -56,7 +59,9 @@ class DatabaseView:
             try:
                 await Inspection(connections).refuse_unready()
                 async with connections.transaction() as session:
-                    return await rule(session, ruling, ids)
+                    dead, never_taken = divided(ids)
+                    ruled = await rule(session, ruling, dead)
+                    return ruled + await rule_on_refused(session, ruling, never_taken)
             finally:
                 connections.close()
 

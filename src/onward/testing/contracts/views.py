@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from onward import ids
 from onward.errors import StoreError
 from onward.events import Envelope
 from onward.inspection.finding import Finding
-from onward.inspection.letter import Letter
+from onward.inspection.letter import REFUSED, Letter
 from onward.inspection.report import Report, Wrong
 from onward.inspection.status import Standing
 from onward.inspection.view import Bounds, Ruling, StoreView
-from onward.ports import Claim, DeadLetter, Place, Settlement, Shift
+from onward.ports import Claim, DeadLetter, Outgoing, Place, Settlement, Shift
+from onward.relay import Outbox, Refused
 from onward.testing.contracts.scenes import ORDERS, SCENE_S, StoreBench
 
 
@@ -36,11 +38,19 @@ class ToldLogs:
 
 @dataclass(frozen=True, slots=True)
 class ViewBench:
-    """A store whose logs are elsewhere, the view of it, and what that view knows of the logs."""
+    """A store whose logs are elsewhere, the view of it, what that view knows of the logs, and the service's outbox."""
 
     bench: StoreBench
     view: StoreView
     logs: ToldLogs
+    outbox: Outbox
+
+    async def with_refused(self, *events: Outgoing) -> None:
+        """The broker would not take these."""
+        await self.bench.claimed()
+        term = await self.outbox.lease(60.0)
+        assert term is not None
+        await self.outbox.delete(term, [], [Refused(each, "It is too large.") for each in events])
 
     async def settled(self, settlement: Settlement) -> Claim:
         """The subscription's first partition moved so far."""
@@ -177,6 +187,49 @@ class ViewContract:
         assert await bench.letters() == [("dead", 3)]
 
     @on_view
+    async def test_what_a_broker_refused_is_shown_beside_dead_letters_under_ids_of_its_own(
+        self, bench: ViewBench
+    ) -> None:
+        await bench.with_a_dead_letter()
+        await bench.with_refused(_REFUSED, _REFUSED._replace(id=b"theirs", key=None, value=None))
+        theirs, ours, dead = await asyncio.to_thread(bench.view.letters)
+        assert theirs.id < ours.id < 0 < dead.id or ours.id < theirs.id < 0 < dead.id
+        assert (ours.state, ours.cause, ours.error) == (REFUSED, REFUSED, "It is too large.")
+        assert (ours.service, ours.handler, ours.topic, ours.event_type) == ("shop", "", "orders", "contract.event")
+        assert (ours.event_id, ours.event_key, ours.value) == (ids.text(bytes(16)), "ä", b"large")
+        assert (theirs.event_id, theirs.event_key, theirs.value) == ("theirs", None, None)
+        assert await asyncio.to_thread(bench.view.letters, [ours.id]) == [ours]
+        assert await asyncio.to_thread(lambda: bench.view.letters(service="another")) == []
+        with pytest.raises(StoreError, match="There is no dead letter r99"):
+            await asyncio.to_thread(bench.view.letters, [-99])
+
+    @on_view
+    async def test_a_refused_event_that_is_retried_leaves_again_as_the_same_event(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        await bench.with_refused(_REFUSED, _REFUSED._replace(id=b"theirs"))
+        theirs, ours, dead = await asyncio.to_thread(bench.view.letters)
+        for ruling in Ruling:
+            with pytest.raises(StoreError, match="There is no dead letter r99"):
+                await bench.rule(ruling, [ours.id, -99, dead.id])
+        assert await asyncio.to_thread(bench.view.letters) == [theirs, ours, dead]
+        assert await bench.rule(Ruling.RETRY, [ours.id, dead.id]) == 2
+        (row,) = await bench.outbox.read(10)
+        assert row.events == [_REFUSED]
+        assert [each.state for each in await asyncio.to_thread(bench.view.letters)] == [REFUSED, "retrying"]
+        assert await bench.rule(Ruling.RETRY, None) == 1
+        assert [row.events[0].id for row in await bench.outbox.read(10)] == [_REFUSED.id, b"theirs"]
+
+    @on_view
+    async def test_a_refused_event_that_is_discarded_is_there_no_more(self, bench: ViewBench) -> None:
+        await bench.with_refused(_REFUSED)
+        (ours,) = await asyncio.to_thread(bench.view.letters)
+        assert await bench.rule(Ruling.DISCARD, [ours.id]) == 1
+        assert await asyncio.to_thread(lambda: bench.view.letters(every_state=True)) == []
+        assert await bench.outbox.read(10) == []
+        with pytest.raises(StoreError, match="There is no dead letter r"):
+            await bench.rule(Ruling.RETRY, [ours.id])
+
+    @on_view
     async def test_an_examination_finds_dead_letters_and_asks_the_logs(self, bench: ViewBench) -> None:
         await bench.with_a_dead_letter()
         found = {each.subject: each for each in await asyncio.to_thread(bench.view.examine)}
@@ -188,6 +241,9 @@ def _first(view: StoreView) -> Letter:
     return view.letters(every_state=True)[0]
 
 
+_REFUSED = Outgoing(
+    ORDERS.name, "contract.event", 1, b"large", "ä", b'{"traceparent":"00-ab"}', id=bytes(16), source="shop"
+)
 _LETTER = DeadLetter(
     3,
     "pay",
