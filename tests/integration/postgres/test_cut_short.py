@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +14,8 @@ from onward.errors import TransactionError
 from onward.ports import ServiceEntry
 from onward.stores.postgres import statements
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.pipelining import Speaker
 from onward.stores.postgres.store import PostgresStore
 from onward.stores.postgres.transaction import PostgresTransaction
 
@@ -22,34 +23,44 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS effect (n INTEGER NOT NULL)"
 COUNT = 30
 PATIENCE_S = 30.0
 ONE = "INSERT INTO effect VALUES (:n)"
+LOCK = "SELECT pg_advisory_xact_lock(1)"
 ANOTHER = "INSERT INTO effect SELECT :n ::int"  # not the same text: each of them is sent by itself
 
 
 class Deadline:
-    """Lets a time-out pass when so many statements are on their way, and the next one waits."""
+    """Lets a time-out pass when LOCK is on its way to the server, which waits for it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limit: asyncio.Timeout | None = None
-        self.left = -1
         self.passed = False
-        given = Session._repeating
+        self._url = url
+        said, wait = Speaker._together, psycopg.AsyncConnection.wait
 
-        def repeating(session: Session, command: Command) -> psycopg.AsyncCursor[Any]:
-            self.left -= 1
-            return cast(psycopg.AsyncCursor[Any], self) if self.left == -1 else given(session, command)
+        async def together(speaker: Speaker, commands: Sequence[Command]) -> Any:
+            self._due = any(command.sql == LOCK for command in commands)
+            return await said(speaker, commands)
 
-        monkeypatch.setattr(Session, "_repeating", repeating)
+        async def waiting(connection: psycopg.AsyncConnection[Any], *args: Any, **kwargs: Any) -> Any:
+            if self._due:
+                assert self.limit is not None
+                self._due, self.passed = False, True
+                self.limit.reschedule(0)
+            return await wait(connection, *args, **kwargs)
 
-    async def executemany(self, *_: object) -> None:
-        assert self.limit is not None
-        self.limit.reschedule(0)
-        self.passed = True
-        await asyncio.Event().wait()
+        self._due = False
+        monkeypatch.setattr(Speaker, "_together", together)
+        monkeypatch.setattr(psycopg.AsyncConnection, "wait", waiting)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with psycopg.connect(self._url) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(1)")
+            yield
 
     @asynccontextmanager
-    async def after(self, sent: int) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         async with asyncio.timeout(PATIENCE_S) as self.limit:
-            self.left, self.passed = sent, False
+            self.passed = False
             yield
 
 
@@ -84,9 +95,12 @@ async def stored(store: PostgresStore) -> int:
     return int((await store.read("SELECT count(*) FROM effect", {})).scalar())
 
 
-async def say(tx: PostgresTransaction) -> None:
+async def say(tx: PostgresTransaction, place: int) -> None:
     for n in range(COUNT):
-        await tx.submit(ONE if n % 2 else ANOTHER, n=n)
+        if n == place:
+            await tx.submit(LOCK)
+        else:
+            await tx.submit(ONE if n % 2 else ANOTHER, n=n)
 
 
 @pytest.mark.parametrize("sent_by", [by_a_query, by_one_submitted, by_a_savepoint, by_a_session])
@@ -95,27 +109,28 @@ def test_an_event_whose_statements_were_cut_short_stores_nothing_though_the_time
 ) -> None:
     if sent_by is by_one_submitted:
         monkeypatch.setattr(statements, "MAX_WAITING", COUNT)
-    deadline = Deadline(monkeypatch)
+    deadline = Deadline(postgres_url, monkeypatch)
 
     async def play() -> None:
         async with opened(postgres_url) as store:
             for sent in range(COUNT):
                 async with store.unit() as unit:
-                    await say(unit.tx)
+                    await say(unit.tx, sent)
                     with pytest.raises(TimeoutError):
-                        async with deadline.after(sent):
+                        async with deadline.running():
                             await sent_by(unit.tx)
                     with pytest.raises(TransactionError, match="was cut short"):
                         await unit.commit(None, None)
                 assert await stored(store) == 0, sent
 
-    asyncio.run(play())
+    with deadline.locked():
+        asyncio.run(play())
 
 
 def test_a_savepoint_inside_the_time_out_undoes_what_was_cut_short_and_the_rest_is_stored(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deadline = Deadline(monkeypatch)
+    deadline = Deadline(postgres_url, monkeypatch)
 
     async def play() -> None:
         async with opened(postgres_url) as store:
@@ -123,12 +138,13 @@ def test_a_savepoint_inside_the_time_out_undoes_what_was_cut_short_and_the_rest_
                 async with store.unit() as unit:
                     await unit.tx.execute(ONE, n=-1)
                     with suppress(TimeoutError):
-                        async with deadline.after(sent + 1), unit.tx.savepoint():
-                            await say(unit.tx)
+                        async with deadline.running(), unit.tx.savepoint():
+                            await say(unit.tx, sent)
                             await unit.tx.execute("SELECT 1")
                     assert deadline.passed
                     await unit.tx.submit(ONE, n=-2)
                     await unit.commit(None, None)
                 assert await stored(store) == 2 * (sent + 1)
 
-    asyncio.run(play())
+    with deadline.locked():
+        asyncio.run(play())

@@ -8,7 +8,8 @@ import pytest
 
 from onward.errors import TransactionError
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import Session
 
 PATIENCE_S = 30.0
 Say = Callable[[Session], Awaitable[object]]

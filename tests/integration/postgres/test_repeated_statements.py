@@ -11,7 +11,8 @@ import pytest
 
 from onward.errors import StoreError
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import Session
 
 INSERT = "INSERT INTO found (n, word) VALUES ($1, $2)"
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from onward.errors import StoreCorruptError
 from onward.ports import Claim, Settlement, Shift
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import Session
 
 _KNOWN = "SELECT max(cardinality(joined)) FROM onward.handler WHERE subscription = $1"
 _LATER = (

@@ -15,9 +15,9 @@ from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.stores.postgres import outbox_sql as sql
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.outbox_marks import move
-from onward.stores.postgres.session import Arguments, Command
 from onward.stores.result import StatementResult
 
 DELETE_ROWS = 1_000

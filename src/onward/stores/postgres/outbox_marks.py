@@ -6,8 +6,9 @@ that began at the front would pass all of that again and again.
 
 from __future__ import annotations
 
+from onward.stores.postgres.command import Command
 from onward.stores.postgres.outbox_sql import MOVE, WRITERS
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.session import Session
 
 
 async def move(session: Session, service: str, highest: int, first: tuple[int, int]) -> Command:

@@ -20,10 +20,11 @@ from onward.inspection.record import (
 )
 from onward.stores.postgres.accounts import subscriptions
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Command
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.inspection import Inspection, inspecting
 from onward.stores.postgres.migration import lock
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.session import Session
 
 _DOING = "Changing the handlers on record"
 # A process keeps connections under its service's name while it lives; what it claimed says nothing, if it was killed.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from onward.ports import HandlerEntry, ServiceEntry, SubscriptionEntry
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import Session
 from onward.stores.registration import newcomers, refuse_unknown
 
 _DOING = "Registering the service"

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
 from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.pipelining import RepeatingCursor, pipelined
+from onward.stores.postgres.pipelining import Speaker, pipelined
+from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
-
-Arguments = Sequence[Any]
-
-
-class Command(NamedTuple):
-    """A statement to run once for each of `rows`, without reading what it gives.
-
-    `otherwise` is raised where it does not change, or find, exactly so many rows; it then has one row of arguments.
-    """
-
-    sql: str
-    rows: Sequence[Arguments] = ((),)
-    otherwise: Exception | None = None
-    changes: int = 1
 
 
 class Session:
@@ -40,6 +28,7 @@ class Session:
     def __init__(self, connection: psycopg.AsyncConnection, address: Address, without: Sequence[str]) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._speaker = Speaker(connection)
         self._address = address
         self._used_at = monotonic()
         self._number: int | None = None  # of the transaction, where somebody else speaks in it
@@ -60,7 +49,7 @@ class Session:
         Raises the StoreError that says why there is no connection.
         """
         try:
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await QuickConnection.connect(
                 address.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.AsyncRawCursor
             )
         except psycopg.Error as error:
@@ -134,34 +123,16 @@ class Session:
         `binary` halves what travels where the rows are mostly bytes. `before` travels with it: of an error it is then
         not known whose it is.
         """
-        cursor, begun_at = self._cursor, monotonic()
+        begun_at = monotonic()
         try:
             if before:
-                await self._run_behind(before, sql, args)
+                answer = await self._speaker.tell_and_ask(before, sql, args)
             else:
-                await cursor.execute(sql, args, binary=binary)
-            rows = await cursor.fetchall() if cursor.description is not None else []
+                answer = await self._speaker.ask(sql, args, binary=binary)
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()
-        queried = (cursor.statusmessage or "").startswith("SELECT")
-        return StatementResult(rows, 0 if queried else cursor.rowcount)
-
-    async def _run_behind(self, before: Sequence[Command], sql: str, args: Arguments) -> None:
-        """In one round trip. Raises the first error, once the server's answers to all are read."""
-        failure: Exception | None = None
-        async with pipelined(self._connection):
-            try:
-                for command in before:
-                    await self._repeating(command).executemany(command.sql, command.rows)
-                await self._cursor.execute(sql, args)
-            except (psycopg.Error, UnicodeEncodeError) as error:
-                failure = error
-        if failure is not None:
-            raise failure
-
-    def _repeating(self, command: Command) -> psycopg.AsyncCursor[Any]:
-        return RepeatingCursor(self._connection) if len(command.rows) > 1 else self._connection.cursor()
+        return StatementResult(answer.rows, 0 if answer.queried else answer.rowcount)
 
     async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
         """One statement as the driver has it, with parameters as `%(name)s`. Raises as `run` does."""
@@ -187,27 +158,10 @@ class Session:
     async def send(self, commands: Sequence[Command], doing: str) -> None:
         """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
         begun_at = monotonic()
-        checked: list[tuple[psycopg.AsyncCursor[Any], int, Exception]] = []
-        failure: Exception | None = None
         try:
-            async with pipelined(self._connection):
-                try:
-                    for command in commands:
-                        cursor = self._repeating(command)
-                        if command.otherwise is None:
-                            await cursor.executemany(command.sql, command.rows)
-                        else:
-                            checked.append((cursor, command.changes, command.otherwise))
-                            await cursor.execute(command.sql, command.rows[0])
-                except (psycopg.Error, UnicodeEncodeError) as error:
-                    failure = error  # the block's end still reads what the server answers to the others
-        except psycopg.Error as error:
-            failure = failure or error
-        for cursor, changes, otherwise in checked:
-            if cursor.rowcount not in (-1, changes):  # -1: it was not run, as one before it failed
-                raise otherwise from failure
-        if failure is not None:
-            raise self._failure(failure, doing, begun_at) from failure
+            await self._speaker.tell(commands)
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()
 
     def refuse_ended(self) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from onward.errors import TransactionError
 from onward.ports import Claim, DeadLetter, Settlement
+from onward.stores.postgres.command import Command
 from onward.stores.postgres.letters import LETTER, letter_row
 from onward.stores.postgres.other_logs import shifted
-from onward.stores.postgres.session import Command
 from onward.stores.postgres.text import storable
 from onward.stores.settling import arrived, claim_lost, tallies
 

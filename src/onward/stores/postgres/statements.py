@@ -11,8 +11,9 @@ from onward.delays import Delay, due_micros
 from onward.errors import StoreError
 from onward.outgoing import encode_all, put_off
 from onward.ports import Outgoing
+from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE
-from onward.stores.postgres.session import Arguments, Command, Session
+from onward.stores.postgres.session import Session
 from onward.stores.postgres.statement import MAX_KEPT, Plan, read, refuse_driven
 from onward.stores.refusals import (
     BELOW_US,

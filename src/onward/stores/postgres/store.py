@@ -12,13 +12,14 @@ from onward.ledger import IntervalSet, Position
 from onward.ports import Attempt, Capabilities, Claim, ServiceEntry
 from onward.relay import outbox_of
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Command
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.migration import lock, ready
 from onward.stores.postgres.other_logs import grow
 from onward.stores.postgres.outbox import PostgresOutbox
 from onward.stores.postgres.reading import read
 from onward.stores.postgres.registration import register
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.session import Session
 from onward.stores.postgres.unit import PostgresUnit
 from onward.stores.refusals import read_inside
 from onward.stores.result import StatementResult

@@ -12,7 +12,8 @@ from onward import Event
 from onward.errors import TransactionError
 from onward.ports import Outgoing
 from onward.stores.postgres import statements as module
-from onward.stores.postgres.session import Command, Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import Session
 from onward.stores.postgres.statements import Statements
 from onward.stores.postgres.transaction import PostgresSyncTransaction, PostgresTransaction
 from onward.stores.result import StatementResult
