@@ -15,7 +15,7 @@ from onward.ports import ServiceEntry
 from onward.stores.postgres import statements
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Command
-from onward.stores.postgres.pipelining import Speaker
+from onward.stores.postgres.speaker import Speaker
 from onward.stores.postgres.store import PostgresStore
 from onward.stores.postgres.transaction import PostgresTransaction
 

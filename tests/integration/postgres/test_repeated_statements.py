@@ -76,3 +76,125 @@ def test_a_statement_that_the_server_can_not_read_is_told(postgres_url: str) -> 
         session.drop()
 
     asyncio.run(play())
+
+
+async def prepared(session: Session) -> Any:
+    return (await session.run("SELECT count(*) FROM pg_prepared_statements", (), "Testing")).scalar()
+
+
+async def insert(session: Session, times: int) -> None:
+    for n in range(times):
+        await session.run(INSERT, (n, "word"), "Testing")
+
+
+def test_the_server_reads_a_statement_that_a_transaction_repeats_a_few_times_only(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async def play() -> str:
+        session = await opened(postgres_url)
+        with (tmp_path / "trace").open("w") as trace:
+            session._connection.pgconn.trace(trace.fileno())
+            await insert(session, 100)
+            session._connection.pgconn.untrace()
+        session.drop()
+        return (tmp_path / "trace").read_text()
+
+    said = asyncio.run(play())
+    assert len(re.findall(r"\tParse\t", said)) == 4
+    assert len(re.findall(r"\tBind\t", said)) == 100
+
+
+def test_a_repeated_statement_has_no_name_any_more_when_its_transaction_has_ended(postgres_url: str) -> None:
+    async def play() -> None:
+        session = await opened(postgres_url)
+        await insert(session, 10)
+        assert await prepared(session) == 1
+        await session.commit()
+        await session.begin()
+        assert await prepared(session) == 0
+        await insert(session, 10)
+        with pytest.raises(StoreError, match="division by zero"):
+            await session.run("SELECT 1 / $1::int", (0,), "Testing")
+        await session.rollback()
+        await session.begin()
+        assert await prepared(session) == 0
+        session.drop()
+
+    asyncio.run(play())
+
+
+def test_a_name_that_the_server_never_got_is_not_counted_on(postgres_url: str) -> None:
+    async def play() -> Any:
+        session = await opened(postgres_url)
+        await insert(session, 3)
+        await session.script("SAVEPOINT one", "Testing")
+        wrong = Command("SELECT 1 / $1::int", [(0,)])
+        with pytest.raises(StoreError, match="division by zero"):
+            await session.run(INSERT, (3, "word"), "Testing", before=[wrong])
+        await session.script("ROLLBACK TO one", "Testing")
+        await insert(session, 3)
+        found = await session.run("SELECT count(*) FROM found", (), "Testing")
+        session.drop()
+        return found.scalar()
+
+    assert asyncio.run(play()) == 6
+
+
+def test_a_repeated_statement_sees_the_table_that_its_own_transaction_has_altered(postgres_url: str) -> None:
+    async def play() -> None:
+        session = await opened(postgres_url)
+        await insert(session, 1)
+        for _ in range(10):
+            await session.run("SELECT * FROM found WHERE n = $1", (0,), "Testing")
+        await session.run("ALTER TABLE found ADD COLUMN more text", (), "Testing")
+        found = await session.run("SELECT * FROM found WHERE n = $1", (0,), "Testing")
+        assert found.rows == [(0, "word", None)]
+        await session.script("SAVEPOINT one", "Testing")
+        await session.run("ALTER TABLE found DROP COLUMN more", (), "Testing")
+        for _ in range(10):
+            await session.run("SELECT * FROM found WHERE n = $1", (0,), "Testing")
+        await session.send([Command("ROLLBACK TO one")], "Testing")
+        found = await session.run("SELECT * FROM found WHERE n = $1", (0,), "Testing")
+        session.drop()
+        assert found.rows == [(0, "word", None)]
+
+    asyncio.run(play())
+
+
+def test_a_repeated_statement_that_changes_too_little_is_told(postgres_url: str) -> None:
+    async def play() -> None:
+        session = await opened(postgres_url)
+        for n in range(10):
+            await session.send([Command("SELECT $1::int", [(n,)], StoreError("unexpected"))], "Testing")
+        none = Command("SELECT $1::int WHERE $1 > 0", [(0,)], StoreError("too early"), 0)
+        for _ in range(10):
+            await session.send([none], "Testing")
+        with pytest.raises(StoreError, match="as it should"):
+            await session.send([none._replace(otherwise=StoreError("as it should"), changes=1)], "Testing")
+        session.drop()
+
+    asyncio.run(play())
+
+
+def test_a_transaction_that_others_ended_takes_its_names_with_it_and_the_connection(postgres_url: str) -> None:
+    async def play() -> None:
+        session = await opened(postgres_url)
+        await insert(session, 10)
+        await session.script("COMMIT", "Testing")
+        await session.rollback()
+        assert not session.usable
+
+    asyncio.run(play())
+
+
+def test_more_kinds_of_statements_than_there_are_names_all_run(postgres_url: str) -> None:
+    async def play() -> None:
+        session = await opened(postgres_url)
+        for _ in range(5):
+            for n in range(150):
+                found = await session.run(f"SELECT $1 + {n}", (1,), "Testing")
+                assert found.scalar() == 1 + n
+        assert await prepared(session) == 100
+        session.drop()
+
+    asyncio.run(play())

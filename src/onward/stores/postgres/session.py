@@ -13,7 +13,8 @@ from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.pipelining import Speaker, pipelined
+from onward.stores.postgres.pipelining import pipelined
+from onward.stores.postgres.speaker import Speaker
 from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
@@ -138,6 +139,7 @@ class Session:
         """One statement as the driver has it, with parameters as `%(name)s`. Raises as `run` does."""
         begun_at = monotonic()
         self.refuse_ended()
+        self._speaker.doubt()
         cursor = psycopg.AsyncCursor(self._connection)
         try:
             if self._number is None:
@@ -192,6 +194,10 @@ class Session:
             raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
         begun_at = monotonic()
         try:
+            await self._speaker.unname()
+        except psycopg.Error as error:
+            raise self._failure(error, "Committing", begun_at) from error
+        try:
             await self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if self._ended_while_idle(begun_at):
@@ -208,11 +214,14 @@ class Session:
         """End what is open. A connection that can't do that is dropped, which does it too. Never raises StoreError."""
         status = self._connection.pgconn.transaction_status
         if status == TransactionStatus.IDLE:
+            if self._speaker.has_names:
+                self.drop()  # somebody else ended it, and a pooler may give what has them to others
             return
         if status not in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             self.drop()  # something was cut short in it
             return
         try:
+            await self._speaker.unname()
             await self._cursor.execute("ROLLBACK")
         except psycopg.Error:
             self.drop()

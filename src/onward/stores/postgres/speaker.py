@@ -1,0 +1,170 @@
+"""What runs for every event, said to libpq directly: cursors and their waits cost more than the server does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from onward.stores.postgres.command import Arguments, Command
+from onward.stores.postgres.names import Names
+from onward.stores.postgres.pipelining import together
+
+_GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
+
+
+class Answer(NamedTuple):
+    """`rowcount` is -1 where the server counts none."""
+
+    rows: list[tuple[Any, ...]]
+    rowcount: int
+    queried: bool
+
+
+class Speaker:
+    """Runs statements on one connection. Whatever fails, all that the server answers has been read afterwards."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._pgconn: PGconn = connection.pgconn
+        self._encoding: bytes | None = None
+        self._names = Names()
+        self._adapt()
+
+    async def ask(self, sql: str, args: Arguments, *, binary: bool = False) -> Answer:
+        """One statement. Raises psycopg.Error, or the error of an argument."""
+        if args and not binary:
+            return await self.tell_and_ask((), sql, args)
+        self._adapt()
+        result = await self._connection.wait(self._asking(sql.encode(self._codec), args, int(binary)))
+        self._names.settle([result])
+        return self._answer(result)
+
+    async def tell(self, commands: Sequence[Command]) -> None:
+        """In one round trip. Raises as `ask` does, and what a command says that changed another number of rows."""
+        await self._together(commands)
+
+    async def tell_and_ask(self, commands: Sequence[Command], sql: str, args: Arguments) -> Answer:
+        """In one round trip. Raises as `tell` does."""
+        return self._answer((await self._together([*commands, Command(sql, (args,))]))[-1])
+
+    def doubt(self) -> None:
+        """Somebody may have changed what tables are: what has a name is read and planned anew."""
+        self._names.known.clear()
+
+    @property
+    def has_names(self) -> bool:
+        return bool(self._names.given)
+
+    async def unname(self) -> None:
+        """Nothing keeps a name on the server. To be called while the transaction is open, a failed one too."""
+        names, self._names = self._names, Names(self._names.number)
+        if names.given:
+            results, failure = await self._connection.wait(together(self._pgconn, names.closed(self._pgconn)))
+            for result in results:
+                self._refuse(result)
+            if failure is not None:
+                raise failure
+
+    async def _together(self, commands: Sequence[Command]) -> list[PGresult]:
+        self._adapt()
+        checked: list[tuple[int, Command]] = []
+        names = self._names
+        try:
+            results, failure = await self._connection.wait(together(self._pgconn, self._said(commands, checked)))
+        except BaseException:
+            names.known.clear()
+            raise
+        names.settle(results)
+        for result in results:
+            if result.status not in _GOOD:
+                failure = self._error(result)
+                break
+        for place, command in checked:
+            if place < len(results) and _counted(results[place]) not in (-1, command.changes):
+                assert command.otherwise is not None
+                raise command.otherwise from failure
+        if failure is not None:
+            raise failure
+        return results
+
+    def _adapt(self) -> None:
+        """Text travels in the encoding that is set now: a handler may set another one until its transaction ends."""
+        encoding = self._pgconn.parameter_status(b"client_encoding")
+        if encoding != self._encoding:
+            self._encoding = encoding
+            self._codec = self._connection.info.encoding
+            self._types = Transformer(self._connection)
+
+    def _said(self, commands: Sequence[Command], checked: list[tuple[int, Command]]) -> Iterator[None]:
+        """Says one at each step. A statement of many rows is read and planned once, and needs no name for that."""
+        pgconn, types, names, said = self._pgconn, self._types, self._names, 0
+        for command in commands:
+            query = command.sql.encode(self._codec)
+            known: tuple[int, ...] | None = None
+            for args in command.rows:
+                values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
+                kinds = types.types or ()
+                if len(command.rows) == 1:
+                    name, prepares = names.name(query, kinds, said)
+                else:
+                    name, prepares, known = b"", kinds != known, kinds
+                if prepares:
+                    assert name is not None
+                    pgconn.send_prepare(name, query, param_types=kinds)
+                    said += 1
+                if command.otherwise is not None:
+                    checked.append((said, command))
+                if name is None:
+                    pgconn.send_query_params(query, values, param_types=kinds, param_formats=types.formats)
+                else:
+                    pgconn.send_query_prepared(name, values, param_formats=types.formats)
+                said += 1
+                yield
+
+    def _asking(self, query: bytes, args: Arguments, result_format: int) -> PQGen[PGresult]:
+        if args or result_format:
+            types = self._types
+            values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
+            self._pgconn.send_query_params(
+                query,
+                values,
+                param_types=types.types or (),
+                param_formats=types.formats,
+                result_format=result_format,
+            )
+        else:
+            self._pgconn.send_query(query)
+        results: list[PGresult] = yield from execute(self._pgconn)
+        return results[0]
+
+    def _answer(self, result: PGresult) -> Answer:
+        self._refuse(result)
+        rows: list[tuple[Any, ...]] = []
+        if result.status == ExecStatus.TUPLES_OK:
+            self._types.set_pgresult(result)
+            rows = self._types.load_rows(0, result.ntuples, tuple)
+        return Answer(rows, _counted(result), (result.command_status or b"").startswith(b"SELECT"))
+
+    def _refuse(self, result: PGresult) -> None:
+        if result.status not in _GOOD:
+            raise self._error(result)
+
+    def _error(self, result: PGresult) -> psycopg.Error:
+        if result.status == ExecStatus.FATAL_ERROR:
+            return error_from_result(result, encoding=self._codec)
+        return psycopg.ProgrammingError(f"the statement ended as {ExecStatus(result.status).name}")
+
+
+def _counted(result: PGresult) -> int:
+    if result.status == ExecStatus.TUPLES_OK:
+        return result.ntuples
+    changed = result.command_tuples
+    return -1 if changed is None else changed
