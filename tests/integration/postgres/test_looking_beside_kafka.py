@@ -163,7 +163,9 @@ def test_a_service_at_work_on_both_is_seen_to_lead_to_hold_and_to_be_even(kafka:
         ("looking.answered", 0, 30),
         ("looking.asked", 0, 30),
     ]
-    assert found["outboxes"] == [{"service": "answering", "oldest_age_s": None, "led": True, "refused": 0}]
+    assert found["outboxes"] == [
+        {"service": "answering", "oldest_age_s": None, "led": True, "refused": 0, "barred": []}
+    ]
     assert onward(postgres_url, kafka.url, "audit").exit_code == 0
     missing = "UPDATE onward.producer SET owed_from = 1, done = %s WHERE partition = 0"
     change(postgres_url, missing, IntervalSet.of([1, 2, 4]).to_bytes())
