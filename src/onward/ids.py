@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from binascii import hexlify
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from struct import Struct
 
@@ -88,11 +89,16 @@ def uuid7_texts(count: int) -> list[bytes]:
     """`uuid7_bytes` in canonical text, as ASCII."""
     if count <= _FEW_TEXTS:
         return [uuid7().encode() for _ in range(count)]
-    digits = hexlify(b"".join(uuid7_bytes(count)))
-    texts = bytearray(_TEXT.encode() * count)
+    return texts(uuid7_bytes(count))
+
+
+def texts(ids: Sequence[bytes]) -> list[bytes]:
+    """`text` of each, as ASCII; all are of 16 bytes."""
+    digits = hexlify(b"".join(ids))
+    written = bytearray(_TEXT.encode() * len(ids))
     for index, place in enumerate(_DIGITS_AT):
-        texts[place :: len(_TEXT)] = digits[index :: 2 * _ID_BYTES]
-    return [one for (one,) in _ONE_TEXT.iter_unpack(texts)]
+        written[place :: len(_TEXT)] = digits[index :: 2 * _ID_BYTES]
+    return [one for (one,) in _ONE_TEXT.iter_unpack(written)]
 
 
 def text(id_bytes: bytes) -> str:

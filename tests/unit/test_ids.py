@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from onward import ids
-from onward.ids import text, time_of, uuid7, uuid7_bytes, uuid7_texts
+from onward.ids import text, texts, time_of, uuid7, uuid7_bytes, uuid7_texts
 
 T0_MS = 1_767_323_045_678  # 2026-01-02T03:04:05.678Z
 
@@ -170,3 +170,9 @@ def test_bytes_that_are_no_uuid7_have_no_time(value: bytes) -> None:
 def test_time_beyond_the_calendar_is_refused() -> None:
     with pytest.raises(ValueError, match="has a time beyond the year 9999"):
         time_of(b"\xff" * 6 + b"\x70\x00\x80" + b"\x00" * 7)
+
+
+def test_texts_of_many_ids_are_the_text_of_each() -> None:
+    many = uuid7_bytes(300)
+    assert texts(many) == [text(one).encode() for one in many]
+    assert texts([]) == []

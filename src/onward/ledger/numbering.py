@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from types import MappingProxyType
 
 from onward.ledger.producers import FIRST_NUMBER
@@ -22,14 +25,8 @@ class Numbering:
 
     last: Mapping[Lane, int] = field(default_factory=lambda: MappingProxyType({}))
 
-    def give(self, rows: Iterable[Sequence[Lane]]) -> tuple[Numbering, list[tuple[int, ...]]]:
-        """A number for each event of each row, which names the events' lanes; and the numbering to go on with."""
-        last = dict(self.last)
-        given = []
-        for lanes in rows:
-            numbers = []
-            for lane in lanes:
-                number = last[lane] = last.get(lane, FIRST_NUMBER - 1) + 1
-                numbers.append(number)
-            given.append(tuple(numbers))
-        return Numbering(MappingProxyType(last)), given
+    def give(self, lanes: Iterable[Lane]) -> tuple[Numbering, list[int]]:
+        """A number for each event, given its lane; and the numbering to go on with."""
+        counts = defaultdict(partial(count, FIRST_NUMBER), {lane: count(last + 1) for lane, last in self.last.items()})
+        given = list(map(next, map(counts.__getitem__, lanes)))
+        return Numbering(MappingProxyType({lane: next(each) - 1 for lane, each in counts.items()})), given

@@ -8,11 +8,12 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 from time import monotonic
 from typing import Any, NamedTuple
 
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
-from onward.ledger import Lane, Numbering
+from onward.ledger import Numbering
 from onward.ports import Outgoing
 from onward.relay.barred import Answer, Barred
 from onward.relay.port import ASIDE, NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
@@ -31,6 +32,8 @@ LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
 _SETTLED = {int, EncodeError}
 FLUSH_S = 5.0  # what is in the outbox has so long to leave when the process ends
+
+_topic_of = attrgetter("topic")
 
 
 class _Sent(NamedTuple):
@@ -236,7 +239,8 @@ class _Leader:
         while rows := await self._outbox.read(ROWS, after=after, numbered=True):
             await self._prolong()
             after = rows[-1].stamp
-            if going := [row for row, _ in await self._leaving(rows)]:
+            going, _ = await self._leaving(rows)
+            if going:
                 self._send(going)
                 await self._confirm()
 
@@ -258,7 +262,8 @@ class _Leader:
         after = None
         while rows := await self._outbox.read(ROWS, after=after, numbered=True):
             after = rows[-1].stamp
-            for row, _ in await self._leaving(rows):
+            going, _ = await self._leaving(rows)
+            for row in going:
                 refused = [each for one in _singly(row) if (each := await self._refusal(one)) is not None]
                 await self._outbox.delete(self._term, [row.id], [*_refused(row), *refused])
         self._relay.one_by_one = False
@@ -280,14 +285,16 @@ class _Leader:
 
         What the broker will never take gets no number.
         """
-        leaving = await self._leaving(rows)
-        numbering, numbers = self._numbering.give([_lanes(row, answers) for row, answers in leaving])
+        leaving, answers = await self._leaving(rows)
+        numbering, found = _places(self._numbering, [event for row in leaving for event in row.events], answers)
+        places = iter(found)
+        stamps: dict[int, Stamp] = {}
         stamped = []
-        for (row, answers), row_numbers in zip(leaving, numbers, strict=True):
+        for row in leaving:
             self._turn += 1
-            places = _places(answers, row_numbers)
-            stamped.append(row._replace(stamp=Stamp(self._term.epoch, self._turn, self._term.incarnation, places)))
-        stamps = {row.id: row.stamp for row in stamped if row.stamp is not None}
+            row_places = tuple(islice(places, len(row.events)))
+            stamp = stamps[row.id] = Stamp(self._term.epoch, self._turn, self._term.incarnation, row_places)
+            stamped.append(OutboxRow(row.id, row.created, row.events, stamp))
         if len(stamped) < len(rows):
             stamps |= self._set_aside(row for row in rows if row.stamp is None and row.id not in stamps)
         reach("relay.numbering")
@@ -296,18 +303,19 @@ class _Leader:
         self._numbering = numbering
         return stamped
 
-    async def _leaving(self, rows: list[OutboxRow]) -> list[tuple[OutboxRow, list[Answer]]]:
-        """Those that need not wait, with what the outlet says of each of their events."""
+    async def _leaving(self, rows: list[OutboxRow]) -> tuple[list[OutboxRow], list[Answer]]:
+        """Those that need not wait, and what the outlet says of each of their events, one after the other."""
         barred = self._barred.topics
         found = await self._asked([event for row in rows for event in row.events if event.topic not in barred])
-        answers = iter(found)
         if not barred and {*map(type, found)} <= _SETTLED:
-            return [(row, list(islice(answers, len(row.events)))) for row in rows]
+            return rows, found
+        answers = iter(found)
         answered = [
             (row, [barred[event.topic].why if event.topic in barred else next(answers) for event in row.events])
             for row in rows
         ]
-        return [(row, each) for row, each in answered if not self._barred.stays(row, each)]
+        leaving = [(row, each) for row, each in answered if not self._barred.stays(row, each)]
+        return [row for row, _ in leaving], [answer for _, each in leaving for answer in each]
 
     async def _asked(self, events: Sequence[Outgoing]) -> list[Answer]:
         """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""
@@ -383,18 +391,24 @@ def _singly(row: OutboxRow) -> list[OutboxRow]:
     ]
 
 
-def _lanes(row: OutboxRow, answers: Sequence[Answer]) -> list[Lane]:
-    """Of the events that have a partition."""
-    return [(event.topic, answer) for event, answer in zip(row.events, answers, strict=True) if isinstance(answer, int)]
-
-
-def _places(answers: Sequence[Answer], numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def _places(
+    numbering: Numbering, events: Sequence[Outgoing], answers: Sequence[Answer]
+) -> tuple[Numbering, list[tuple[int, int]]]:
+    """Partition and number of each, NOWHERE where it has no partition; and the numbering to go on with."""
+    partitions = [answer for answer in answers if isinstance(answer, int)]
+    if len(partitions) == len(events):
+        numbering, numbers = numbering.give(zip(map(_topic_of, events), partitions, strict=True))
+        return numbering, list(zip(partitions, numbers, strict=True))
+    lanes = [(event.topic, answer) for event, answer in zip(events, answers, strict=True) if isinstance(answer, int)]
+    numbering, numbers = numbering.give(lanes)
     rest = iter(numbers)
-    return tuple((answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers)
+    return numbering, [(answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers]
 
 
 def _refused(row: OutboxRow) -> list[Refused]:
     assert row.stamp is not None
+    if NOWHERE not in row.stamp.places:
+        return []
     return [
         Refused(event, f"{len(event.value or b''):,} bytes are more than topic {event.topic!r} takes")
         for event, place in zip(row.events, row.stamp.places, strict=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
 from time import time_ns
 
 from onward.brokers.kafka import wire
@@ -15,9 +14,6 @@ from onward.errors import BrokerError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, OutboxRow
 from onward.relay.barred import Answer
-
-Placed = tuple[Outgoing, tuple[int, int]]
-"""An event with its partition and number."""
 
 
 class KafkaOutlet:
@@ -69,41 +65,62 @@ class KafkaOutlet:
         await self._partitions.measure(topics)
         if self._broken:
             raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
-        rooms = {topic: self._partitions.room(topic) for topic in topics}
-        placed = [(row, _placed(row)) for row in rows]
+        by_room: dict[int, set[str]] = {}
+        for topic in topics:
+            by_room.setdefault(self._partitions.room(topic), set()).add(topic)
         sends = []
-        for room in set(rooms.values()):
-            part = [(row, [each for each in events if rooms[each[0].topic] == room]) for row, events in placed]
-            events = [event for _, found in part for event, _ in found]
+        for room, ours in by_room.items():
+            part = rows if ours == topics and not any(map(_leaves_out, rows)) else _of(rows, ours)
+            events = [event for row in part for event in row.events]
             if events:
-                sends.append(asyncio.create_task(self._senders.of(room).send(_prepared(part), events)))
+                sends.append(asyncio.create_task(self._senders.of(room).send(_prepared(part, events), events)))
         return sends
 
     async def close(self) -> None:
         await self._senders.close()
 
 
-def _placed(row: OutboxRow) -> list[Placed]:
-    assert row.stamp is not None
-    placed = list(zip(row.events, row.stamp.places, strict=True))
-    return placed if NOWHERE not in row.stamp.places else [each for each in placed if each[1] != NOWHERE]
+def _leaves_out(row: OutboxRow) -> bool:
+    return row.stamp is None or NOWHERE in row.stamp.places
+
+
+def _of(rows: Sequence[OutboxRow], topics: Collection[str]) -> list[OutboxRow]:
+    """What of them is of these topics and has a place."""
+    found = []
+    for row in rows:
+        assert row.stamp is not None
+        placed = zip(row.events, row.stamp.places, strict=True)
+        ours = [each for each in placed if each[1] != NOWHERE and each[0].topic in topics]
+        stamp = row.stamp._replace(places=tuple(place for _, place in ours))
+        found.append(row._replace(events=[event for event, _ in ours], stamp=stamp))
+    return found
 
 
 def _size(event: Outgoing) -> int:
     return len(event.value or b"") + len(event.key or "") * 4 + len(event.extra or b"")
 
 
-def _prepared(rows: Iterable[tuple[OutboxRow, list[Placed]]]) -> Iterator[Prepared]:
+def _prepared(rows: Sequence[OutboxRow], events: Sequence[Outgoing]) -> Iterator[Prepared]:
+    """`events` are those of all rows. Each is made when it is asked for, but for the ids: they are cheap together.
+
+    A number says for which place it is, since others may copy events elsewhere.
+    """
     millis = time_ns() // 1_000_000
-    heading = wire.Headings().of
-    for row, events in rows:
-        assert row.stamp is not None
-        created = datetime.fromtimestamp(row.created / 1e6, UTC).isoformat().replace("+00:00", "Z").encode()
-        incarnation = row.stamp.incarnation.hex()
-        for event, (partition, number) in events:
-            assert event.id is not None
-            assert event.source is not None
-            key = None if event.key is None else event.key.encode()
-            headers = heading(event, event.id, event.source, created)
-            headers.insert(wire.NUMBER_AT, wire.number(incarnation, event.topic, partition, number))
-            yield event.topic, event.value, key, partition, millis, headers
+    heading = wire.Headings().numbered
+    texts = iter(wire.id_texts([_id_of(event) for event in events]))
+    incarnation, lane, whose = b"", "", ""
+    for _, created, row_events, stamp in rows:
+        assert stamp is not None
+        _, _, by, places = stamp
+        time = wire.moment(created)
+        for event, (partition, number), id_text in zip(row_events, places, texts, strict=False):
+            topic, _, _, value, key, _, _, _, _ = event
+            if topic != lane or by != incarnation:
+                incarnation, lane, whose = by, topic, f"{by.hex()} {topic}"
+            headers = heading(event, id_text, time, f"{whose} {partition} {number}".encode())
+            yield topic, value, None if key is None else key.encode(), partition, millis, headers
+
+
+def _id_of(event: Outgoing) -> bytes:
+    assert event.id is not None
+    return event.id

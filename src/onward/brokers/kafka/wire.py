@@ -8,8 +8,9 @@ messages, with a list of pairs each, cost more to follow than to read. So `heade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -178,10 +179,39 @@ class Headings:
         written[_TIME_AT] = (_TIME, time)
         return written
 
+    def numbered(self, event: Outgoing, id_text: bytes, time: bytes, number: bytes) -> Headers:
+        """As `of`, with a relay's number, of an event that has a source, and an id, here in text."""
+        name, version, source = event.type, event.version, event.source
+        assert source is not None
+        if event.extra or not name:
+            written = headers(event, id_text, source, time)
+            written.insert(NUMBER_AT, (NUMBER, number))
+            return written
+        kind = (name, version, source)
+        found = self._kinds.get(kind)
+        if found is None:
+            self.of(event, id_text, source, time)
+            found = self._kinds[kind]
+        first, second, third, _, by, _, content = found
+        return [first, second, (NUMBER, number), third, (_ID, id_text), by, (_TIME, time), content]
 
-def number(incarnation: str, topic: str, partition: int, number: int) -> tuple[str, bytes]:
-    """The header of a relay: whose number this is, and for which place, since others may copy events elsewhere."""
-    return NUMBER, f"{incarnation} {topic} {partition} {number}".encode()
+
+def moment(micros: int) -> bytes:
+    """A time since the epoch, as headers have it."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return b"%s.%06dZ" % (_second(seconds), rest) if rest else _second(seconds) + b"Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat().encode()
+
+
+def id_texts(written: Sequence[bytes]) -> list[bytes]:
+    """Ids as headers have them."""
+    if set(map(len, written)) == {16}:
+        return ids.texts(written)
+    return list(map(_id, written))
 
 
 def _id(written: bytes) -> bytes:

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import pytest
 
-from onward.brokers.kafka import wire
 from onward.brokers.kafka.numbers import runs
 from onward.ids import time_of, uuid7_bytes
 from onward.ledger import Run
@@ -28,7 +27,7 @@ def record(offset: int, number: bytes | None) -> Record:
 
 
 def written(incarnation: str, number: int, *, topic: str = "orders", partition: int = 3) -> bytes:
-    return wire.number(incarnation, topic, partition, number)[1]
+    return f"{incarnation} {topic} {partition} {number}".encode()
 
 
 def test_numbers_that_follow_each_other_are_one_run() -> None:

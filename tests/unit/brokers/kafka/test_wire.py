@@ -192,3 +192,43 @@ def test_headings_of_more_kinds_than_are_remembered_are_each_their_own(monkeypat
     for number in (1, 2, 3, 1):
         event = Outgoing("orders", f"shop.paid_{number}", 1, b"{}", None)
         assert together.of(event, bytes(16), "till", b"now") == wire.headers(event, bytes(16), "till", b"now")
+
+
+def test_a_relay_s_number_stands_behind_type_and_version_of_what_else_it_would_be() -> None:
+    event = Outgoing("orders", "shop.paid", 1, b"{}", None, id=b"7", source="bank")
+    events = [
+        event,
+        event._replace(id=b"8"),
+        event._replace(version=2),
+        event._replace(source="till"),
+        event._replace(extra=b'{"traceparent":"00-1"}'),
+        event._replace(type=""),
+    ]
+    together = wire.Headings()
+    for each in events:
+        assert each.id is not None
+        written = together.numbered(each, each.id, b"now", b"of 1")
+        assert written.pop(2) == ("onward-number", b"of 1")
+        assert written == wire.headers(each, b"", "", b"now")
+
+
+def test_ids_are_written_as_text_whatever_they_are() -> None:
+    first, second = bytes(range(16)), bytes(range(240, 256))
+    assert wire.id_texts([first, second]) == [
+        b"00010203-0405-0607-0809-0a0b0c0d0e0f",
+        b"f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff",
+    ]
+    assert wire.id_texts([first, b"order 7"]) == [b"00010203-0405-0607-0809-0a0b0c0d0e0f", b"order 7"]
+    assert wire.id_texts([]) == []
+
+
+@pytest.mark.parametrize(
+    ("micros", "expected"),
+    [
+        (0, b"1970-01-01T00:00:00Z"),
+        (1_767_323_045_000_001, b"2026-01-02T03:04:05.000001Z"),
+        (1_767_323_045_678_900, b"2026-01-02T03:04:05.678900Z"),
+    ],
+)
+def test_a_moment_is_written_to_the_microsecond_in_utc(micros: int, expected: bytes) -> None:
+    assert wire.moment(micros) == expected
