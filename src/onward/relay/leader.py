@@ -12,6 +12,8 @@ from operator import attrgetter
 from time import monotonic
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Numbering
 from onward.ports import Outgoing
@@ -385,7 +387,7 @@ def _singly(row: OutboxRow) -> list[OutboxRow]:
     """A row for each event that has a number."""
     assert row.stamp is not None
     return [
-        row._replace(events=[event], stamp=row.stamp._replace(places=(place,)))
+        OutboxRow(row.id, row.created, [event], replace(row.stamp, places=(place,)))
         for event, place in zip(row.events, row.stamp.places, strict=True)
         if place != NOWHERE
     ]

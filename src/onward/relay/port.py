@@ -6,6 +6,8 @@ from asyncio import Future
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from onward.errors import BrokerError, EncodeError
 from onward.ports import Outgoing
 
@@ -23,7 +25,7 @@ class Term(NamedTuple):
     incarnation: bytes  # a UUIDv7: it says when it was opened
 
 
-class Stamp(NamedTuple):
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """The place of a row's events in the broker: partition and number of each, and who gave them."""
 
     epoch: int
@@ -47,8 +49,11 @@ class Refused(NamedTuple):
     why: str
 
 
-class OutboxRow(NamedTuple):
-    """Events that one transaction published, in order; `stamp` is None until they have numbers or were set aside."""
+class OutboxRow(msgspec.Struct, frozen=True, gc=False):
+    """Events that one transaction published, in order; `stamp` is None until they have numbers or were set aside.
+
+    Thousands are on their way at a time: neither they nor their stamps are followed by the garbage collector.
+    """
 
     id: int
     created: int  # microseconds since the epoch

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import sql
 
 from onward.errors import LeaseLostError
@@ -56,7 +57,7 @@ def test_what_a_relay_numbered_before_it_died_is_sent_first_with_the_numbers_tha
         }
         await bench.outbox.number(died, stamps)
         if sent:
-            await received.send([row._replace(stamp=stamps[row.id]) for row in rows])
+            await received.send([replace(row, stamp=stamps[row.id]) for row in rows])
         bench.rows("UPDATE onward.relay SET until = now()")
         await bench.publish(b"4")
         await relayed(bench.outbox, received, b"4")

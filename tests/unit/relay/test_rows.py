@@ -13,7 +13,7 @@ STAMP = Stamp(7, 3, b"incarnation", ((0, 1), (11, 1 << 62)))
 
 
 def found(row_id: int, events: list[Outgoing]) -> Found:
-    return row_id, 5, body(events), *STAMP[:3], places(STAMP)
+    return row_id, 5, body(events), STAMP.epoch, STAMP.turn, STAMP.incarnation, places(STAMP)
 
 
 def test_a_row_opens_as_it_was_written() -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from time import time_ns
 
+from msgspec.structs import replace
+
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
@@ -91,8 +93,8 @@ def _of(rows: Sequence[OutboxRow], topics: Collection[str]) -> list[OutboxRow]:
         assert row.stamp is not None
         placed = zip(row.events, row.stamp.places, strict=True)
         ours = [each for each in placed if each[1] != NOWHERE and each[0].topic in topics]
-        stamp = row.stamp._replace(places=tuple(place for _, place in ours))
-        found.append(row._replace(events=[event for event, _ in ours], stamp=stamp))
+        stamp = replace(row.stamp, places=tuple(place for _, place in ours))
+        found.append(OutboxRow(row.id, row.created, [event for event, _ in ours], stamp))
     return found
 
 
@@ -109,12 +111,11 @@ def _prepared(rows: Sequence[OutboxRow], events: Sequence[Outgoing]) -> Iterator
     heading = wire.Headings().numbered
     texts = iter(wire.id_texts([_id_of(event) for event in events]))
     incarnation, lane, whose = b"", "", ""
-    for _, created, row_events, stamp in rows:
-        assert stamp is not None
-        _, _, by, places = stamp
-        time = wire.moment(created)
-        for event, (partition, number), id_text in zip(row_events, places, texts, strict=False):
-            topic, _, _, value, key, _, _, _, _ = event
+    for row in rows:
+        assert row.stamp is not None
+        by, time = row.stamp.incarnation, wire.moment(row.created)
+        for event, (partition, number), id_text in zip(row.events, row.stamp.places, texts, strict=False):
+            topic, value, key = event.topic, event.value, event.key
             if topic != lane or by != incarnation:
                 incarnation, lane, whose = by, topic, f"{by.hex()} {topic}"
             headers = heading(event, id_text, time, f"{whose} {partition} {number}".encode())
