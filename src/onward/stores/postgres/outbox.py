@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import urandom
@@ -90,7 +90,7 @@ class PostgresOutbox:
             found = await self._query(sql.NUMBERED, (self._service, limit, DELIVERY_BYTES, *place))
         else:
             found = await self._query(sql.WAITING, (self._service, limit, DELIVERY_BYTES, self._time()))
-        return list(opened([(row[0], micros_at(row[1]), *row[2:]) for row in found.rows]))
+        return list(opened(found.rows))
 
     async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
         doing = "Numbering events of the outbox"
@@ -112,17 +112,17 @@ class PostgresOutbox:
         self._since_move = len(stamps) + (0 if moves else self._since_move)
 
     def _numbering(self, stamps: Mapping[int, Stamp]) -> Command:
-        epochs = [each.epoch for each in stamps.values()]
-        turns = [each.turn for each in stamps.values()]
-        incarnations = [each.incarnation for each in stamps.values()]
-        row = (self._service, list(stamps), epochs, turns, incarnations, [places(each) for each in stamps.values()])
+        epochs = _numbers(each.epoch for each in stamps.values())
+        turns = _numbers(each.turn for each in stamps.values())
+        incarnations = _bytes(each.incarnation for each in stamps.values())
+        row = (self._service, _numbers(stamps), epochs, turns, incarnations, _bytes(map(places, stamps.values())))
         return Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))
 
     async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
         # With the first: what is kept apart before its row is gone is kept once, however often that is tried.
         keep = [Command(sql.REFUSE, [self._refused_row(each) for each in refused])] if refused else []
         for start in range(0, len(ids) or 1, DELETE_ROWS):
-            delete = Command(sql.DELETE, [(self._service, list(ids[start : start + DELETE_ROWS]))])
+            delete = Command(sql.DELETE, [(self._service, _numbers(ids[start : start + DELETE_ROWS]))])
             async with self._connections.transaction() as session:
                 await session.send([self._compare(sql.COMPARE, term), *keep, delete], "Deleting from the outbox")
             keep = []
@@ -154,3 +154,12 @@ class PostgresOutbox:
 
     def _time(self) -> datetime | None:
         return None if self._now is None else moment_of(micros_of(self._now()))
+
+
+def _numbers(values: Iterable[int]) -> str:
+    """An array as PostgreSQL reads it: written in one go, where the client would write each by itself."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _bytes(values: Iterable[bytes]) -> str:
+    return "{" + ",".join([r"\\x" + each.hex() for each in values]) + "}"

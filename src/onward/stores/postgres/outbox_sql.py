@@ -7,7 +7,7 @@ APPEND = (
 
 # What would not be opened for its size does not travel; in both, `so_far` is the bytes up to a row's end.
 NUMBERED = (
-    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint, body, epoch, turn, incarnation, places FROM"
     " (SELECT *, sum(octet_length(body)) OVER (ORDER BY epoch, turn ROWS UNBOUNDED PRECEDING) AS so_far"
     " FROM onward.outbox WHERE service = $1 AND epoch > 0 AND (epoch, turn) >"
     " (coalesce($4::bigint, (SELECT first_epoch FROM onward.relay WHERE service = $1), 0),"
@@ -16,13 +16,13 @@ NUMBERED = (
     " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY epoch, turn"
 )
 ASIDE = (  # of epoch 0: nobody but the relay that leads puts anything there, so a reader may go on behind a place
-    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint, body, epoch, turn, incarnation, places FROM"
     " (SELECT *, sum(octet_length(body)) OVER (ORDER BY turn ROWS UNBOUNDED PRECEDING) AS so_far"
     " FROM onward.outbox WHERE service = $1 AND epoch = 0 AND turn > $4 ORDER BY turn LIMIT $2) AS found"
     " WHERE so_far <= $3 OR so_far = octet_length(body) ORDER BY turn"
 )
 WAITING = (
-    "SELECT id, created_at, body, epoch, turn, incarnation, places FROM"
+    "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint, body, epoch, turn, incarnation, places FROM"
     " (SELECT *, sum(octet_length(body)) OVER (ORDER BY due_at, id ROWS UNBOUNDED PRECEDING) AS so_far FROM ("
     "(SELECT * FROM onward.outbox WHERE service = $1 AND epoch IS NULL"
     " AND due_at <= coalesce($4::timestamptz, statement_timestamp()) ORDER BY due_at, id LIMIT $2)"
