@@ -17,13 +17,15 @@ from onward.ports import Outgoing
 from onward.relay import NOWHERE, OutboxRow
 from onward.relay.barred import Answer
 
+GATHER_MS = 5  # as the client library has it by default
+
 
 class KafkaOutlet:
     """`Outlet` on Kafka, with producers of its own: what fails in a relay's sends takes nobody else's with it."""
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
-        self._senders = Senders(client)
+        self._senders = Senders(client, gather_ms=GATHER_MS)
         self._order = asyncio.Lock()
         self._broken = False
 

@@ -49,9 +49,41 @@ class Crowded:
         return len(told)
 
 
+class Gathering(Crowded):
+    """One that sends nothing before it is flushed."""
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        super().poll(0)
+        return 0
+
+
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "Producer", Crowded)
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "Producer", Gathering)
+    monkeypatch.setattr(publishing, "POLL_S", PATIENCE_S)
+
+
+@pytest.mark.usefixtures("gathering")
+def test_what_is_handed_over_while_nothing_is_under_way_leaves_at_once_where_messages_are_gathered() -> None:
+    async def scene() -> list[bytes]:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gather_ms=5)
+        async with asyncio.timeout(PATIENCE_S / 2):
+            for call, count in enumerate([1, ROOM, 10 * ROOM]):
+                await sender.send(*_messages(call, count))
+            await sender.close()
+        producer: Any = sender._producer
+        sent: list[bytes] = producer.sent
+        return sent
+
+    assert len(asyncio.run(scene())) == 1 + ROOM + 10 * ROOM
 
 
 @pytest.mark.usefixtures("crowded")
