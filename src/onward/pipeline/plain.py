@@ -31,6 +31,7 @@ logger = logging.getLogger("onward.handlers")
 
 SMALLEST_WINDOW = 64
 TURN_S = 0.25  # a partition without room for its delivery lets the others have theirs, and a stop be seen
+GATHER_S = 0.01  # a handled event without an output waits at most so long to be marked as done
 BEGINNING_TURNS = 3  # of the loop: the place is free, its next holder wakes, its handler is called
 
 
@@ -54,6 +55,7 @@ class PlainRunner:
         self._meter = meter
         self._running = asyncio.Semaphore(bound.handler.concurrency)
         self._limit = max(2 * bound.handler.concurrency, SMALLEST_WINDOW)
+        self._gather_s = GATHER_S if store.capabilities.durable and store.capabilities.inline else 0.0
         self._windows: dict[int, Window] = {}
 
     def attach(self, claim: Claim) -> None:
@@ -220,14 +222,18 @@ class PlainRunner:
 
     def _finish(self, window: Window, offset: int) -> None:
         """Note it as done; the first to finish since the last group begins the next one."""
-        window.results.finished.append(offset)
+        window.finish(offset)
         if len(window.results.finished) == 1:
             window.start(self._write_soon(window))
 
     async def _write_soon(self, window: Window) -> None:
-        """Let those who wait for the place set free begin first: the commit holds the loop while they wait."""
+        """Let those who wait for the place set free begin first: the commit holds the loop while they wait.
+
+        For the same reason one commit says of several events that they are done, where no output waits for it.
+        """
         for _ in range(BEGINNING_TURNS):
             await asyncio.sleep(0)
+        await window.gather(self._gather_s)
         await self._write(window)
 
     async def _write(self, window: Window) -> None:

@@ -48,6 +48,8 @@ class Window:
         self.error: BaseException | None = None
         self._idle: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._pressed = asyncio.Event()
+        self._pressing = 0  # who waits for what a group makes durable
         self._reached = claim.position.next
         done = claim.position.beyond.bounds
         self._proven_at = (done[-1] if done else claim.position.next) + limit
@@ -56,12 +58,31 @@ class Window:
         """Whether fewer than `count` events are in hand, by `until` on the loop's clock, with nothing broken."""
         while len(self.held) >= count and self.error is None:
             self._changed.clear()
+            self._pressing += 1
+            self._pressed.set()
             try:
                 async with asyncio.timeout_at(until):
                     await self._changed.wait()
             except TimeoutError:
                 return False
+            finally:
+                self._pressing -= 1
         return self.error is None
+
+    async def gather(self, seconds: float) -> None:
+        """Let more results come together for so long, or until somebody waits for those that are there."""
+        self._pressed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self._pressing or self.stopping or self.results.outputs or self.results.failures):
+                    await self._pressed.wait()
+                    self._pressed.clear()
+
+    def finish(self, offset: int) -> None:
+        """Its handler is through; what it gave is in `results`, and is not to wait there."""
+        self.results.finished.append(offset)
+        if self.results.outputs or self.results.failures:
+            self._pressed.set()
 
     def come_to(self, offset: int) -> None:
         """A delivery has an event at this offset: what lies between it and the last one holds none."""
@@ -97,6 +118,7 @@ class Window:
         What has not begun is dropped. A task that does not heed its cancellation is left behind.
         """
         self.stopping = True
+        self._pressed.set()
         for task in self._idle:
             task.cancel()
         if not await self._all_ended(within_s):
