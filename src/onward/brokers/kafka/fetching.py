@@ -27,6 +27,7 @@ FETCH = 1_000  # messages moved at once
 POLL_S = 0.1
 COMMITTED_S = 10.0
 SURE_S = 0.25  # less than the 0.5 s for which the client stops fetching after a topic's deletion met a request of its
+LIVELY_S = 2.0  # so long after an event the next one is expected, and what it would wait for is asked ahead
 DOWN_S = 5.0
 ENDS_EVERY_S = 0.25
 
@@ -79,6 +80,7 @@ class Fetcher:
         self._ask = ask
         self._closing = False
         self._sure_until = 0.0
+        self._lively_until = 0.0
         self._ends: dict[int, int] = {}
         self._ends_at = 0.0
         self._down_at: float | None = None
@@ -156,6 +158,7 @@ class Fetcher:
         if first is None:
             self._unsure.clear()
             self._look_after_servers()
+            self._make_sure_ahead()
             return
         found, told = wire.records([first, *self._consumer.consume(FETCH - 1, 0)], self._client.address.max_value_bytes)
         for partition in self._unsure:  # assigned while these came: they may be from before that
@@ -164,6 +167,7 @@ class Fetcher:
         self._unsure.clear()
         if found:
             self._make_sure()
+            self._lively_until = monotonic() + LIVELY_S
             self.lanes.add(found)
         for message in told:
             self._note(message)
@@ -208,6 +212,18 @@ class Fetcher:
             except BrokerError:
                 if self._closing or monotonic() - asked_at > DOWN_S:
                     raise
+        self._be_sure(identity)
+
+    def _make_sure_ahead(self) -> None:
+        """While nothing comes, so that what comes next need not wait for the answer. Who gives none is asked again."""
+        if self._sure_until - POLL_S <= monotonic() < self._lively_until:
+            try:
+                identity = self._cluster.identity(self._group.topic)
+            except BrokerError:
+                return
+            self._be_sure(identity)
+
+    def _be_sure(self, identity: str) -> None:
         if self.state is not None and identity != self.state.identity:
             raise BrokerError(
                 f"Topic {self._group.topic!r} was deleted and made again while it was read; its new events are taken"
