@@ -19,8 +19,20 @@ from scripts.servers.kafka import Kafka
 from scripts.servers.process import Keeping
 from scripts.servers.progress import progress
 
-MODULES = ("consume", "send", "latency", "relayed", "postgres", "relay", "workers", "exactly", "peers", "clients")
-ON_POSTGRES = frozenset({"postgres", "relay", "workers"})
+MODULES = (
+    "consume",
+    "send",
+    "latency",
+    "outbox",
+    "relayed",
+    "postgres",
+    "relay",
+    "workers",
+    "exactly",
+    "peers",
+    "clients",
+)
+ON_POSTGRES = frozenset({"outbox", "postgres", "relay", "workers"})
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import urandom
@@ -10,13 +10,14 @@ from os import urandom
 from onward.delays import micros_at, micros_of, moment_of
 from onward.ids import uuid7_bytes
 from onward.ports import DELIVERY_BYTES, Outgoing
-from onward.relay import ASIDE, OutboxRow, OutboxStats, Refused, Stamp, Term
+from onward.relay import ASIDE, OutboxRow, OutboxStats, Refused, Stamp, Term, outbox_of
 from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import body, completed, opened, parts, places
 from onward.stores.postgres import outbox_sql as sql
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.connections import Connections
+from onward.stores.postgres.news import Ears, Voice
 from onward.stores.postgres.outbox_marks import move
 from onward.stores.result import StatementResult
 
@@ -57,11 +58,32 @@ class PostgresOutbox:
         own = replace(address, pool_size=CONNECTIONS, idle_s=min(address.idle_s, IDLE_S))
         self._connections = Connections(own, _WITHOUT)
         self._service = service
+        self._ears = Ears(address, service, self._hear)
+        self._voice = Voice(self._connections, service)
+        self.heard: list[Callable[[set[str]], None]] = []
+        """Called when another process has put something into it, while the lease is held here."""
         self._now = now
         self._revision = 0
         self._since_move = MOVE_ROWS
 
     async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
+        if for_s <= 0:
+            self._ears.close()
+        term = await self._lease(for_s, term)
+        if term is not None and for_s > 0:
+            await self._ears.listen()
+        return term
+
+    def announce(self, topics: Collection[str]) -> None:
+        """Something was committed here: tell the process that has the lease, unless that is this one."""
+        if not self._ears.open:
+            self._voice.say()
+
+    def _hear(self) -> None:
+        for tell in self.heard:
+            tell({outbox_of(self._service)})
+
+    async def _lease(self, for_s: float, term: Term | None = None) -> Term | None:
         doing = "Taking the lease of the outbox"
         token = urandom(16) if term is None else term.token
         args = (self._service, token, float(for_s), self._time())
@@ -137,8 +159,14 @@ class PostgresOutbox:
         oldest, led = (await self._query(sql.STATS, (self._service, self._time()))).one()
         return OutboxStats(None if oldest is None else micros_at(oldest), led)
 
+    async def end(self) -> None:
+        """Say what is still to be announced, and close. Safe to repeat."""
+        await self._voice.end()
+        self.close()
+
     def close(self) -> None:
         """Safe to repeat."""
+        self._ears.close()
         self._connections.close()
 
     async def _query(self, statement: str, args: Arguments) -> StatementResult:

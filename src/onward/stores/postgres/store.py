@@ -105,8 +105,8 @@ class PostgresStore:
             await session.send([Command(_RELEASE, rows)], "Giving partitions back")
 
     async def close(self) -> None:
+        await self.outbox.end()
         self._connections.close()
-        self.outbox.close()
         self._threads.shutdown(wait=False)
 
 

@@ -1,0 +1,119 @@
+"""News of an outbox between processes: a NOTIFY after the commit, which is lost without harm.
+
+Not inside the transaction that publishes: PostgreSQL would let those that notify commit one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg
+from psycopg.pq import ConnStatus
+
+from onward.errors import StoreError
+from onward.stores.postgres.address import Address
+from onward.stores.postgres.connections import Connections
+
+CHANNEL = "onward_outbox"
+CONNECT_S = 1.0
+"""How long the leader does without its lease's next prolongation to listen at all."""
+END_S = 1.0
+
+
+class Ears:
+    """A connection of its own that listens while it is open. Belongs to one event loop.
+
+    Behind a pooler it stays closed: the server's connection that listened would be another client's next.
+    """
+
+    def __init__(self, address: Address, service: str, heard: Callable[[], None]) -> None:
+        self._address = address
+        self._name = service.encode()
+        self._heard = heard
+        self._connection: psycopg.AsyncConnection | None = None
+        self._socket = -1
+        self._pooled = False
+
+    @property
+    def open(self) -> bool:
+        return self._connection is not None
+
+    async def listen(self) -> None:
+        """Safe to repeat, as it has to be: a connection that fails, now or later, is not told of."""
+        if self.open or self._pooled:
+            return
+        with suppress(psycopg.Error, TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                connection = await psycopg.AsyncConnection.connect(self._address.conninfo, autocommit=True)
+                try:
+                    self._pooled = await _is_pooled(connection)
+                    if not self._pooled:
+                        await connection.execute(f"LISTEN {CHANNEL}")
+                        self._attach(connection)
+                finally:
+                    if not self.open:
+                        connection.pgconn.finish()
+
+    def _attach(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection, self._socket = connection, connection.pgconn.socket
+        asyncio.get_running_loop().add_reader(self._socket, self._hear)
+        self._heard()  # of what came before
+
+    def _hear(self) -> None:
+        assert self._connection is not None
+        pgconn = self._connection.pgconn
+        with suppress(psycopg.OperationalError):
+            pgconn.consume_input()
+        said = []
+        while (each := pgconn.notifies()) is not None:
+            said.append(each.extra)
+        if pgconn.status != ConnStatus.OK:
+            self.close()
+        if self._name in said:
+            self._heard()
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(RuntimeError):  # the loop may have ended before
+                asyncio.get_running_loop().remove_reader(self._socket)
+            connection.pgconn.finish()
+
+
+class Voice:
+    """Says that something was committed, once for all that is committed while it does."""
+
+    def __init__(self, connections: Connections, service: str) -> None:
+        self._connections = connections
+        self._service = service
+        self._due = False
+        self._task: asyncio.Task[None] | None = None
+
+    def say(self) -> None:
+        """Soon, beside what the caller does."""
+        self._due = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._due:
+            self._due = False
+            with suppress(StoreError):  # the leader looks by itself too
+                async with self._connections.transaction() as session:
+                    await session.run("SELECT pg_notify($1, $2)", (CHANNEL, self._service), "Waking the relay")
+
+    async def end(self) -> None:
+        """What was to be said is said by then, or will not be. Safe to repeat."""
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait([task], timeout=END_S)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _is_pooled(connection: psycopg.AsyncConnection) -> bool:
+    ((pid,),) = await (await connection.execute("SELECT pg_backend_pid()")).fetchall()
+    return bool(pid != connection.pgconn.backend_pid)
