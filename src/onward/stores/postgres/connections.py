@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from onward.errors import StoreBusyError, StoreClosedError, StoreUnreachableError
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.session import Session
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.session import BEGINNING, Session
+from onward.stores.result import StatementResult
+
+Given = TypeVar("Given")
 
 
 class Connections:
@@ -22,8 +27,27 @@ class Connections:
         self._free: list[Session] = []
         self._closed = False
 
-    async def begin(self, *, read_only: bool = False) -> Session:
+    async def begin(self, *, read_only: bool = False, first: Sequence[Command] = (), doing: str = BEGINNING) -> Session:
         """A session inside a new transaction, to be given to `end`.
+
+        `first`, which is `doing` that, travels with its beginning.
+
+        Raises as `apart` does.
+        """
+        session, _ = await self._on_one(lambda each: each.begin(read_only=read_only, first=first, doing=doing))
+        return session
+
+    async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
+        """One statement in a transaction of its own, in one round trip.
+
+        It may run again where it is not sure that it has run. Raises as `Session.run` does, and as below.
+        """
+        session, result = await self._on_one(lambda each: each.apart(command, doing, read_only=read_only))
+        await self.end(session)
+        return result
+
+    async def _on_one(self, work: Callable[[Session], Awaitable[Given]]) -> tuple[Session, Given]:
+        """A session that `work` has been done on, and what that gave.
 
         Raises StoreBusyError when all are in use for too long, and the StoreError that says why there is none.
         """
@@ -39,30 +63,27 @@ class Connections:
                 " pool_size."
             ) from error
         try:
-            return await self._begun(read_only)
+            return await self._done(work)
         except BaseException:
             self._places.release()
             raise
 
-    async def _begun(self, read_only: bool) -> Session:
+    async def _done(self, work: Callable[[Session], Awaitable[Given]]) -> tuple[Session, Given]:
         while self._free:
             session = self._free.pop()
             try:
-                await session.begin(read_only=read_only)
+                return session, await work(session)
             except StoreUnreachableError:
                 session.drop()  # it ended while it lay idle: the server was started again, a firewall forgot it
             except BaseException:
                 session.drop()
                 raise
-            else:
-                return session
         session = await Session.open(self.address, self._without)
         try:
-            await session.begin(read_only=read_only)
+            return session, await work(session)
         except BaseException:
             session.drop()
             raise
-        return session
 
     async def end(self, session: Session) -> None:
         """Roll back what is not committed, and keep the connection for the next one."""
@@ -76,9 +97,9 @@ class Connections:
             self._places.release()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
-        """Commits at the block's end, rolls back on any exception."""
-        session = await self.begin()
+    async def transaction(self, *first: Command, doing: str = BEGINNING) -> AsyncIterator[Session]:
+        """Commits at the block's end, rolls back on any exception. `first` is as in `begin`."""
+        session = await self.begin(first=first, doing=doing)
         try:
             yield session
             await session.commit()

@@ -14,6 +14,7 @@ from psycopg.pq import ConnStatus
 
 from onward.errors import StoreError
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Command
 from onward.stores.postgres.connections import Connections
 
 CHANNEL = "onward_outbox"
@@ -102,8 +103,8 @@ class Voice:
         while self._due:
             self._due = False
             with suppress(StoreError):  # the leader looks by itself too
-                async with self._connections.transaction() as session:
-                    await session.run("SELECT pg_notify($1, $2)", (CHANNEL, self._service), "Waking the relay")
+                notify = Command("SELECT pg_notify($1, $2)", [(CHANNEL, self._service)])
+                await self._connections.apart(notify, "Waking the relay")
 
     async def end(self) -> None:
         """What was to be said is said by then, or will not be. Safe to repeat."""

@@ -123,13 +123,10 @@ class PostgresOutbox:
         numbered = [(each.epoch, each.turn) for each in stamps.values() if each.epoch != ASIDE]
         moves = bool(numbered) and self._since_move >= MOVE_ROWS
         compare = self._compare(sql.COMPARE_AND_RAISE, term)
-        async with self._connections.transaction() as session:
+        async with self._connections.transaction(compare, *([] if moves else commands), doing=doing) as session:
             if moves:
-                await session.send([compare], doing)
-                commands.insert(0, await move(session, self._service, max(stamps), min(numbered)))
-            else:
-                commands.insert(0, compare)
-            await session.send(commands, doing)
+                moved = await move(session, self._service, max(stamps), min(numbered))
+                await session.send([moved, *commands], doing)
         self._revision += 1
         self._since_move = len(stamps) + (0 if moves else self._since_move)
 
@@ -145,8 +142,9 @@ class PostgresOutbox:
         keep = [Command(sql.REFUSE, [self._refused_row(each) for each in refused])] if refused else []
         for start in range(0, len(ids) or 1, DELETE_ROWS):
             delete = Command(sql.DELETE, [(self._service, _numbers(ids[start : start + DELETE_ROWS]))])
-            async with self._connections.transaction() as session:
-                await session.send([self._compare(sql.COMPARE, term), *keep, delete], "Deleting from the outbox")
+            first = (self._compare(sql.COMPARE, term), *keep, delete)
+            async with self._connections.transaction(*first, doing="Deleting from the outbox"):
+                pass
             keep = []
 
     def _refused_row(self, refused: Refused) -> tuple[object, ...]:
@@ -170,11 +168,7 @@ class PostgresOutbox:
         self._connections.close()
 
     async def _query(self, statement: str, args: Arguments) -> StatementResult:
-        session = await self._connections.begin(read_only=True)
-        try:
-            return await session.run(statement, args, "Reading the outbox", binary=True)
-        finally:
-            await self._connections.end(session)
+        return await self._connections.apart(Command(statement, [args], binary=True), "Reading the outbox")
 
     def _compare(self, statement: str, term: Term) -> Command:
         """Nobody begins another term before the transaction has ended that this is the first statement of."""

@@ -18,6 +18,8 @@ from onward.stores.postgres.speaker import Speaker
 from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
+BEGINNING = "Beginning a transaction"
+
 
 class Session:
     """A connection between transactions, or inside one. Used by one task at a time.
@@ -38,10 +40,8 @@ class Session:
             ("lock_timeout", address.lock_s),
             ("statement_timeout", address.statement_s),
         )
-        self._settings = "".join(
-            [f"; SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits]
-            + [f"; SET LOCAL {name} = off" for name in without]
-        )
+        self._settings = [f"SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits]
+        self._settings += [f"SET LOCAL {name} = off" for name in without]
 
     @classmethod
     async def open(cls, address: Address, without: Sequence[str] = ()) -> Session:
@@ -63,7 +63,7 @@ class Session:
             )
         session = cls(connection, address, without)
         if connection.info.user == "onward":
-            session._settings += f"; SET LOCAL search_path = {await session._path_of_others()}"
+            session._settings.append(f"SET LOCAL search_path = {await session._path_of_others()}")
         return session
 
     async def _path_of_others(self) -> str:
@@ -102,12 +102,35 @@ class Session:
     def in_transaction(self) -> bool:
         return self._connection.pgconn.transaction_status == TransactionStatus.INTRANS
 
-    async def begin(self, *, read_only: bool = False) -> None:
-        """Raises StoreUnreachableError when the connection turns out to have ended."""
-        mode = "READ ONLY" if read_only else "READ WRITE"
-        await self.script(f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}{self._settings}", "Beginning a transaction")
+    async def begin(self, *, read_only: bool = False, first: Sequence[Command] = (), doing: str = BEGINNING) -> None:
+        """`first`, which is `doing` that, travels with it, and raises as in `send`.
+
+        Raises StoreUnreachableError when the connection turns out to have ended: nothing was stored then.
+        """
+        if first:
+            begun_at = monotonic()
+            try:
+                await self._speaker.begin([*self._beginning(read_only), *first])
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                raise self._failure(error, doing, begun_at) from error
+        else:
+            await self.script("; ".join(each.sql for each in self._beginning(read_only)), doing)
         self._number = None
         self._used_at = monotonic()
+
+    def _beginning(self, read_only: bool) -> list[Command]:
+        mode = "READ ONLY" if read_only else "READ WRITE"
+        return list(map(Command, (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *self._settings)))
+
+    async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
+        """One statement in a transaction of its own, in one round trip. Raises as `run` does."""
+        begun_at = monotonic()
+        try:
+            answer = await self._speaker.ask_apart(self._beginning(read_only), command)
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise self._failure(error, doing, begun_at) from error
+        self._used_at = monotonic()
+        return StatementResult(answer.rows, 0 if answer.queried else answer.rowcount)
 
     async def script(self, sql: str, doing: str) -> None:
         """Statements without parameters, any number of them."""

@@ -55,6 +55,14 @@ class Speaker:
         """In one round trip. Raises as `tell` does."""
         return self._answer((await self._together([*commands, Command(sql, (args,))]))[-1])
 
+    async def ask_apart(self, begin: Sequence[Command], command: Command) -> Answer:
+        """In one round trip, and a transaction that `begin` begins and that is committed. Raises as `ask` does."""
+        return self._answer((await self._together([*begin, command, Command("COMMIT")], named=False))[-2])
+
+    async def begin(self, commands: Sequence[Command]) -> None:
+        """As `tell`, where they begin a transaction."""
+        await self._together(commands, named=False)
+
     def doubt(self) -> None:
         """Somebody may have changed what tables are: what has a name is read and planned anew."""
         self._names.known.clear()
@@ -73,12 +81,13 @@ class Speaker:
             if failure is not None:
                 raise failure
 
-    async def _together(self, commands: Sequence[Command]) -> list[PGresult]:
+    async def _together(self, commands: Sequence[Command], *, named: bool = True) -> list[PGresult]:
         self._adapt()
         checked: list[tuple[int, Command]] = []
         names = self._names
+        said = self._said(commands, checked, named)
         try:
-            results, failure = await self._connection.wait(together(self._pgconn, self._said(commands, checked)))
+            results, failure = await self._connection.wait(together(self._pgconn, said))
         except BaseException:
             names.known.clear()
             raise
@@ -103,7 +112,7 @@ class Speaker:
             self._codec = self._connection.info.encoding
             self._types = Transformer(self._connection)
 
-    def _said(self, commands: Sequence[Command], checked: list[tuple[int, Command]]) -> Iterator[None]:
+    def _said(self, commands: Sequence[Command], checked: list[tuple[int, Command]], named: bool) -> Iterator[None]:
         """Says one at each step. A statement of many rows is read and planned once, and needs no name for that."""
         pgconn, types, names, said = self._pgconn, self._types, self._names, 0
         for command in commands:
@@ -112,7 +121,9 @@ class Speaker:
             for args in command.rows:
                 values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
                 kinds = types.types or ()
-                if len(command.rows) == 1:
+                if not named and len(command.rows) == 1:
+                    name, prepares = None, False
+                elif len(command.rows) == 1:
                     name, prepares = names.name(query, kinds, said)
                 else:
                     name, prepares, known = b"", kinds != known, kinds
@@ -123,7 +134,13 @@ class Speaker:
                 if command.otherwise is not None:
                     checked.append((said, command))
                 if name is None:
-                    pgconn.send_query_params(query, values, param_types=kinds, param_formats=types.formats)
+                    pgconn.send_query_params(
+                        query,
+                        values,
+                        param_types=kinds,
+                        param_formats=types.formats,
+                        result_format=int(command.binary),
+                    )
                 else:
                     pgconn.send_query_prepared(name, values, param_formats=types.formats)
                 said += 1
