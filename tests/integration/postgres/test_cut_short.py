@@ -24,38 +24,38 @@ COUNT = 30
 PATIENCE_S = 30.0
 ONE = "INSERT INTO effect VALUES (:n)"
 LOCK = "SELECT pg_advisory_xact_lock(1)"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 ANOTHER = "INSERT INTO effect SELECT :n ::int"  # not the same text: each of them is sent by itself
 
 
 class Deadline:
-    """Lets a time-out pass when LOCK is on its way to the server, which waits for it."""
+    """Lets a time-out pass when the server waits inside of LOCK."""
 
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.limit: asyncio.Timeout | None = None
         self.passed = False
         self._url = url
-        said, wait = Speaker._together, psycopg.AsyncConnection.wait
+        said = Speaker._together
 
-        async def together(speaker: Speaker, commands: Sequence[Command]) -> Any:
-            self._due = any(command.sql == LOCK for command in commands)
-            return await said(speaker, commands)
+        async def together(speaker: Speaker, commands: Sequence[Command], **how: Any) -> Any:
+            if any(command.sql == LOCK for command in commands):
+                self._passing = asyncio.create_task(self._pass())
+            return await said(speaker, commands, **how)
 
-        async def waiting(connection: psycopg.AsyncConnection[Any], *args: Any, **kwargs: Any) -> Any:
-            if self._due:
-                assert self.limit is not None
-                self._due, self.passed = False, True
-                self.limit.reschedule(0)
-            return await wait(connection, *args, **kwargs)
-
-        self._due = False
         monkeypatch.setattr(Speaker, "_together", together)
-        monkeypatch.setattr(psycopg.AsyncConnection, "wait", waiting)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with psycopg.connect(self._url) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(1)")
+        with psycopg.connect(self._url) as self._other:
+            self._other.execute("SELECT pg_advisory_xact_lock(1)")
             yield
+
+    async def _pass(self) -> None:
+        while self._other.execute(WAITING).fetchall() == [(0,)]:
+            await asyncio.sleep(0.001)
+        assert self.limit is not None
+        self.passed = True
+        self.limit.reschedule(0)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
