@@ -29,7 +29,7 @@ FEW_ROWS = 100_000
 SAMPLE = 20_000  # events that leave while the others wait
 BODIES = 1_000  # rows that differ
 CLAIM_ROWS = 1_000
-READS = 5
+READS = 25
 
 
 def _file(folder: Path) -> AbstractContextManager[str]:
