@@ -1,53 +1,65 @@
-"""A member of a group in a process of its own: one that stays, or one that comes and goes."""
+"""A member of a group in a process of its own: one that stays, or one that joins and leaves as it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupState
-from confluent_kafka.admin import AdminClient
-
-from onward import App
+from onward import App, Topic, Transaction
 from onward.pipeline.plain import PlainRunner
-from tests.integration.kafka.stage import Placed
+from onward.runtime.subscription import Subscription
+from tests.integration.kafka.stage import TOPIC, Placed
 from tests.integration.services import PATIENCE_S, running
 
 QUICK = "?heartbeat.interval.ms=100"  # a rebalance is heard of with a heartbeat
 CALL_S = 0.02
-STEADY = 3  # members that stay
-SOME = 20
+LINE = "{key:>9} {n:>9}\n"
+SCHEMA = "CREATE TABLE IF NOT EXISTS effect (place BIGSERIAL PRIMARY KEY, key TEXT NOT NULL, n INTEGER NOT NULL)"
 
 
-def caller(name: str, bootstrap: str, database: str, calls: str) -> App:
-    """Its handler takes a while to call another system, which keeps the calls of all members in one file."""
-    app = App(name, broker=f"kafka://{bootstrap}{QUICK}", store=f"sqlite:///{database}")
+def caller(name: str, bootstrap: str, store: str, partitions: str, calls: str) -> App:
+    """One handler takes a while to call another system, which keeps the calls of all members in one file.
 
+    The other one writes what it is given into the store.
+    """
+    app = App(
+        name,
+        broker=f"kafka://{bootstrap}{QUICK}",
+        store=store,
+        schema=SCHEMA,
+        topics=[Topic(TOPIC, partitions=int(partitions))],
+    )
     file = os.open(calls, os.O_WRONLY | os.O_APPEND)
 
     @app.on(Placed)
     async def call(placed: Placed) -> None:
         await asyncio.sleep(CALL_S)
-        os.write(file, f"{placed.key} {placed.n}\n".encode())
+        os.write(file, LINE.format(key=placed.key, n=placed.n).encode())
+
+    @app.on(Placed)
+    async def record(placed: Placed, tx: Transaction) -> None:
+        await tx.submit("INSERT INTO effect (key, n) VALUES (:key, :n)", key=placed.key, n=placed.n)
 
     return app
 
 
 def count_revocations(notes: Path) -> None:
-    """A byte in the file for each partition that has to be given back while handlers are at work on it."""
-    settle = PlainRunner.settle
+    """A byte in the file for each time that partitions have to be given back while handlers are at work on them."""
+    revoked = Subscription._revoked
 
-    async def counted(self: PlainRunner, partition: int, within_s: float | None) -> None:
-        window = self._windows.get(partition)
-        if window is not None and window.tasks:
-            with notes.open("ab") as file:
-                file.write(b".")
-        await settle(self, partition, within_s)
+    async def counted(self: Subscription, partitions: Sequence[int]) -> None:
+        runner = self._runner
+        if isinstance(runner, PlainRunner):
+            windows = [runner._windows[each] for each in partitions if each in runner._windows]
+            if any(window.tasks for window in windows):
+                with notes.open("ab") as file:
+                    file.write(b".")
+        await revoked(self, partitions)
 
-    PlainRunner.settle = counted  # type: ignore[method-assign]
+    Subscription._revoked = counted  # type: ignore[method-assign]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -56,34 +68,36 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def told() -> str:
+    """The next line of standard input; "" at its end."""
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def stay(*where: str) -> None:
     """Until its standard input ends."""
     async with running(caller(*where)) as service:
-        await until(lambda: any(service.snapshot()["partitions"].values()))
-        sys.stdout.write("holds\n")
-        sys.stdout.flush()
-        ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+        await until(lambda: all(service.snapshot()["partitions"].values()))
+        say("holds")
+        ended = asyncio.create_task(told())
         while not ended.done():  # looked at all the time, as by whoever collects metrics
             service.snapshot()
             await asyncio.sleep(0.005)
 
 
 async def come_and_go(*where: str) -> None:
-    """Joins, handles some events, leaves, and waits for the others to have all partitions, over and over."""
-    name, bootstrap, *_ = where
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    while not ended.done():
+    """Joins when it is told to, leaves when it is told to, over and over."""
+    while await told():
         async with running(caller(*where)) as service:
-            await until(lambda: ended.done() or service.meter.snapshot()["handled"].get("call", 0) >= SOME)
-        await until(lambda: ended.done() or settled(admin, f"{name}.call:placed"))
-    await ended
-
-
-def settled(admin: AdminClient, group: str) -> bool:
-    (described,) = admin.describe_consumer_groups([group]).values()
-    found = described.result(PATIENCE_S)
-    return found.state is ConsumerGroupState.STABLE and len(found.members) == STEADY
+            await until(lambda: all(service.snapshot()["partitions"].values()))
+            say("joined")
+            await told()
+        say("left")
 
 
 def main() -> None:
