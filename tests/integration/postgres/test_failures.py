@@ -7,9 +7,7 @@ import psycopg
 import pytest
 
 from onward import App, BatchFailed, Context, SyncTransaction, Topic, Transaction
-from onward.partitioning import partition_of
 from onward.policy import Retry
-from onward.runtime.service import Service
 from tests.integration.postgres.stage import PATIENCE_S, SCHEMA, Numbered, Stage, on_stage
 
 TWICE = Retry(max_attempts=2, first_s=0.01, max_s=0.01)
@@ -222,43 +220,3 @@ def test_a_lock_that_somebody_else_holds_is_nobodys_attempt(postgres_url: str, k
         assert stage.rows("SELECT 1 FROM onward.attempt") == []
 
     on_stage(f"{postgres_url}?lock_s=0.05", scene)
-
-
-def test_partitions_that_take_the_same_rows_in_opposite_order_lose_and_park_nothing(postgres_url: str) -> None:
-    app = shop(
-        partitions=2,
-        schema=f"{SCHEMA}; CREATE TABLE IF NOT EXISTS stock (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)",
-    )
-    keys = [next(key for key in "abcdefgh" if partition_of(key.encode(), 2) == partition) for partition in (0, 1)]
-    meeting = asyncio.Barrier(2)
-    calls = 0
-
-    @app.on(Numbered, retry=Retry(max_attempts=1))
-    async def take(event: Numbered, tx: Transaction) -> None:
-        nonlocal calls
-        calls += 1
-        first, second = (1, 2) if event.key == keys[0] else (2, 1)
-        await tx.execute("UPDATE stock SET n = n + 1 WHERE id = :row", row=first)
-        if calls <= 2:
-            await meeting.wait()  # each has its first row, and asks for the other's next
-        await tx.execute("UPDATE stock SET n = n + 1 WHERE id = :row", row=second)
-        await tx.submit(INSERT, n=event.n)
-
-    async def scene(stage: Stage) -> None:
-        async with stage.running(app) as one, stage.running(app) as other:
-            stage.rows("INSERT INTO stock VALUES (1, 0), (2, 0) RETURNING 1")
-            await stage.until(lambda: held(one) == held(other) == 1)
-            await stage.publish(*(Numbered(key=keys[n % 2], n=n) for n in range(400)))
-            await stage.settled()
-            assert one.unready() == other.unready() == []
-        assert calls > 400, "there was a deadlock, and what it undid ran again"
-        assert stage.effects() == list(range(400))
-        assert stage.rows("SELECT n FROM stock") == [(400,), (400,)]
-        assert stage.dead_letters() == []
-        assert stage.rows("SELECT 1 FROM onward.attempt") == []
-
-    on_stage(postgres_url, scene)
-
-
-def held(service: Service) -> int:
-    return sum(map(len, service.snapshot()["partitions"].values()))
