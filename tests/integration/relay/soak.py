@@ -23,7 +23,8 @@ from tests.integration.kills.stage import Stage, assert_exactly_once
 
 KILLED_AT_ONCE = 2
 LONGEST_WAIT_S = 0.5
-HANDLED_PER_S = 100  # the least that is waited for: a stalled run ends by itself
+START_S, HANDLED_PER_S = 120, 50  # no more is waited for: a stalled run ends by itself
+AHEAD = 20_000  # events published and not handled yet, at most, so that processes are killed at work all along
 
 Say = Callable[[str], None]
 
@@ -44,23 +45,27 @@ def soak(
     out of order, and where the audit does not balance.
     """
     published = killed = 0
+    began = time.monotonic()
     due = [events * (each + 1) // (len(restarts) + 1) for each in range(len(restarts))]
     waiting = list(zip(due, restarts, strict=True))
     with stage.running("direct", "plain", workers=2) as supervisor:
         while published < events or killed < kills:
-            if published < events:
+            before = published, killed
+            if published < events and published - _handled(stage) < AHEAD:
                 assert stage.publish(published, min(published + chunk, events)) == 0
                 published = min(published + chunk, events)
+            assert time.monotonic() - began < START_S + published / HANDLED_PER_S, stage.log()
             time.sleep(chance.random() * LONGEST_WAIT_S)  # the instant is the point
             while waiting and waiting[0][0] <= published:
                 waiting.pop(0)[1]()
                 say("a server was killed and is back")
             if killed * events < kills * published or published == events:
                 killed += _kill(workers_of(supervisor), min(KILLED_AT_ONCE, kills - killed), chance)
-            say(f"{published:,} of {events:,} published, {killed} workers killed")
+            if (published, killed) != before:
+                say(f"{published:,} of {events:,} published, {killed} workers killed")
         forwarded = (published + 9) // 10
         for handler, more in (("book", 0), ("confirm", forwarded), ("notify", 0)):
-            found = stage.wait_for(handler, published + more, within_s=60 + published / HANDLED_PER_S)
+            found = stage.wait_for(handler, published + more, within_s=START_S + published / HANDLED_PER_S)
             own = [each for each in found if not each[0].startswith("forwarded")]
             assert_exactly_once(own, range(published))
             assert len(found) - len(own) == more
@@ -72,6 +77,12 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
     """The processes that a supervisor has begun."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
+
+
+def _handled(stage: Stage) -> int:
+    """How many events the slowest handler has had."""
+    found = stage.counted()
+    return min(found.get(handler, 0) for handler in ("book", "confirm", "notify"))
 
 
 def _kill(workers: list[int], most: int, chance: random.Random) -> int:
