@@ -88,9 +88,9 @@ class Stage:
     async def until_handled(self, count: int) -> None:
         await self.until(lambda: len(self.effects()) >= count)
 
-    def committed(self) -> dict[int, int]:
-        """The group's offsets as Kafka's own tools show them, by partition."""
-        asked = [ConsumerGroupTopicPartitions(f"{self.name}:{TOPIC}")]
+    def committed(self, group: str = "") -> dict[int, int]:
+        """The offsets of a group, by default the transactional handlers', as Kafka's own tools show them."""
+        asked = [ConsumerGroupTopicPartitions(group or f"{self.name}:{TOPIC}")]
         (answer,) = self.admin.list_consumer_group_offsets(asked).values()
         return {place.partition: place.offset for place in answer.result(PATIENCE_S).topic_partitions or ()}
 

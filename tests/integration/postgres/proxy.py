@@ -13,20 +13,22 @@ class Proxy:
     """Passes everything on. `port` is its own, on loopback.
 
     After `lose` it cuts one connection, at the COMMIT of a transaction that said `sql`: the server gets that COMMIT if
-    it is to be `kept`, and the client never learns of it.
+    it is to be `kept`, and the client never learns of it. Where `late` is given the server gets it once that is set,
+    long after the client has lost its connection.
     """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self._sql = b""
         self._kept = False
+        self._late: asyncio.Event | None = None
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self.port = 0
         self.cut = 0
         """Connections that it has cut."""
 
-    def lose(self, sql: str, *, kept: bool) -> None:
-        self._sql, self._kept = sql.encode(), kept
+    def lose(self, sql: str, *, kept: bool, late: asyncio.Event | None = None) -> None:
+        self._sql, self._kept, self._late = sql.encode(), kept, late
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Proxy]:
@@ -48,6 +50,9 @@ class Proxy:
         back.cancel()
         await asyncio.gather(back, return_exceptions=True)
         if lost and self._kept:
+            if self._late is not None:
+                to_client.close()
+                await self._late.wait()
             to_server.write(lost)
             await server.read(CHUNK_BYTES)  # its answer: from here on it holds
         for writer in (to_server, to_client):
