@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onward.sqlite.delayed import MOVED_ROWS
+from scripts.servers.process import Keeping
 from tests.integration.kills.stage import ROOT, Stage, assert_exactly_once
 
 EVENTS = 400
@@ -39,9 +40,16 @@ def test_there_are_failpoints_at_every_step() -> None:
     assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain", "timers"} <= steps
 
 
+@pytest.fixture(params=["file", "servers"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path, keeping: Keeping) -> Stage:
+    """One SQLite file, or Kafka and PostgreSQL, which end with `keeping`."""
+    if request.param == "file":
+        return Stage(tmp_path)
+    return Stage(tmp_path, request.getfixturevalue("kafka").url, request.getfixturevalue("postgres_url"))
+
+
 @pytest.mark.parametrize("name", HANDLING)
-def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
+def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, stage: Stage) -> None:
     service = HANDLED_BY.get(name.partition(".")[0], "direct")
     assert stage.publish(0, EVENTS) == 0
     failpoint = f"batch.handled,batch.handled,{name}" if name.startswith("suspect") else name

@@ -39,7 +39,10 @@ def test_killed_while_relaying_no_event_is_lost_doubled_or_reordered(name: str, 
         assert len(stage.effects(handler)) == EVENTS
 
 
-@pytest.mark.parametrize("name", ["relay.numbered", "relay.sent", "relay.deleted"])
+PUBLISHING = ["store.written:5", "store.committed:5", "relay.numbered", "relay.sent", "relay.deleted"]
+
+
+@pytest.mark.parametrize("name", PUBLISHING)
 def test_a_publisher_that_is_killed_while_it_relays_has_published_what_it_was_told(name: str, stage: Stage) -> None:
     assert stage.publish(0, EVENTS, failpoint=name) == -signal.SIGKILL
     acknowledged = [int(line) for line in stage.acknowledged.read_text().split()]
