@@ -28,11 +28,12 @@ MODULES = (
     "postgres",
     "relay",
     "workers",
+    "scaling",
     "exactly",
     "peers",
     "clients",
 )
-ON_POSTGRES = frozenset({"outbox", "postgres", "relay", "workers"})
+ON_POSTGRES = frozenset({"outbox", "postgres", "relay", "workers", "scaling"})
 
 
 @contextmanager
