@@ -20,6 +20,10 @@ from tests.integration.services import change, handle
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (handler TEXT NOT NULL, n INTEGER NOT NULL)"
 INSERT = "INSERT INTO effect VALUES (:handler, :n)"
+GIVEN_UP = (
+    "SELECT s.name, d.state FROM onward_dead_letter d JOIN onward_subscription s ON s.id = d.subscription"
+    " WHERE d.handler = '' ORDER BY s.name"
+)
 UNREADABLE = 1
 NOBODY_TAKES = 3
 
@@ -148,6 +152,38 @@ def test_back_to_a_position_that_stands_elsewhere_is_refused(database_path: Path
     assert refused.exit_code == 1
     assert "events apart, and it would miss those or run them twice. Nothing was changed" in refused.stderr
     assert rows(database_path, "SELECT * FROM onward_handler") == before
+
+
+def test_what_was_given_up_before_a_handler_was_chosen_is_owed_to_the_one_that_moves_too(
+    database_path: Path, onward: Onward
+) -> None:
+    asyncio.run(handle(shop(database_path, alone=False), *orders(0)))
+    published(database_path, *orders(1))
+    asyncio.run(handle(shop(database_path, alone=False)))
+    assert onward("handlers", "move", "shop", "take").exit_code == 0
+    assert rows(database_path, GIVEN_UP) == [("mail", "dead"), ("take", "dead"), ("transactional", "dead")]
+    assert audit(database_path, deep=True).problems == ()
+    assert onward("handlers", "move", "shop", "take", "--back").exit_code == 0
+    assert rows(database_path, GIVEN_UP) == [("mail", "dead"), ("transactional", "dead")]
+    assert audit(database_path, deep=True).problems == ()
+
+
+@pytest.mark.parametrize("done_by", ["take", "transactional"])
+def test_back_where_one_position_gave_up_an_event_that_the_other_did_is_refused(
+    database_path: Path, onward: Onward, done_by: str
+) -> None:
+    asyncio.run(handle(shop(database_path, alone=True), *orders(0)))
+    published(database_path, *orders(1))
+    asyncio.run(handle(shop(database_path, alone=True)))
+    its_own = f"subscription = (SELECT id FROM onward_subscription WHERE name = '{done_by}') AND handler = ''"  # noqa: S608 - ours
+    change(database_path, f"UPDATE onward_dead_letter SET state = 'recovered' WHERE {its_own}")  # noqa: S608 - ours
+    before = rows(database_path, "SELECT * FROM onward_handler")
+    refused = onward("handlers", "move", "shop", "take", "--back")
+    assert refused.exit_code == 1
+    assert "1 events were given up before a handler was chosen" in refused.stderr
+    assert rows(database_path, "SELECT * FROM onward_handler") == before
+    change(database_path, "UPDATE onward_dead_letter SET state = 'recovered' WHERE handler = ''")
+    assert onward("handlers", "move", "shop", "take", "--back").exit_code == 0
 
 
 @pytest.mark.parametrize(

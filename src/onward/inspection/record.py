@@ -36,7 +36,7 @@ class RecordView(Protocol):
     def move(self, service: str, name: str, *, alone: bool) -> list[str]:
         """Give a transactional handler a position of its own, where it stands, or the shared one back; its topics.
 
-        Back it goes where both stand at the same place only.
+        Back it goes where both stand at the same place only, and have given up the same events as a whole.
         """
         ...
 
@@ -80,4 +80,14 @@ def apart(service: str, name: str, topic: str, events: int) -> RegistrationError
         f"Handler {name!r} of service {service!r} and the position that it is to share on {topic!r} are {events:,}"
         " events apart, and it would miss those or run them twice. Nothing was changed; run the service as it was"
         " until nothing waits for either, stop it, and try again."
+    )
+
+
+def buried_apart(service: str, name: str, topic: str, events: int) -> RegistrationError:
+    return RegistrationError(
+        f"Of {topic!r}, {events:,} events were given up before a handler was chosen by handler {name!r} of service"
+        f" {service!r} or by the position that it is to share, and not by the other: what one of them has done would"
+        " be run again, or what one of them owes be forgotten. Nothing was changed; run the service as it was, retry"
+        f" those events (`onward dead-letters list --service {service}` shows them as none chosen) until they are"
+        " recovered, or discard them where both gave them up, stop it, and try again."
     )

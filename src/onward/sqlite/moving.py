@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from onward.inspection.record import SHARED, apart, cannot_move, not_on_record
+from onward.inspection.record import SHARED, apart, buried_apart, cannot_move, not_on_record
 from onward.sqlite.registrations import retire_whole
 
 _FIND = (
@@ -32,10 +32,33 @@ _COPIES = (
     " WHERE subscription = :from",
     "INSERT INTO onward_attempt SELECT :to, partition, offset, handler, attempts, error, fingerprint, first_at, last_at"
     " FROM onward_attempt WHERE subscription = :from AND handler = ''",
+    # What was given up before a handler was chosen is owed to this one, too.
+    "INSERT INTO onward_dead_letter (subscription, partition, offset, handler, state, cause, error, detail,"
+    " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+    " event_key, extra, value) SELECT :to, partition, offset, handler, state, cause, error, detail, fingerprint,"
+    " attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time, event_key, extra,"
+    " value"
+    " FROM onward_dead_letter WHERE subscription = :from AND handler = '' AND state <> 'recovered' ORDER BY id",
+    "INSERT INTO onward_tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
+    " SELECT :to, partition, handler, succeeded, dead, discarded, skipped FROM onward_tally"
+    " WHERE subscription = :from AND handler = ''",
 )
 _DISTANCE = (
     "SELECT coalesce(sum(abs(o.next_offset - s.next_offset)), 0) FROM onward_account o JOIN onward_account s"
     " ON s.partition = o.partition AND s.subscription = :to WHERE o.subscription = :from"
+)
+# Given up as a whole: one that is retried runs for all handlers of its position, and counts for each of them.
+_BURIED_APART = (
+    "SELECT (SELECT count(*) FROM onward_dead_letter o WHERE o.subscription = :from AND o.handler = ''"
+    " AND o.state IN ('dead', 'retrying') AND NOT EXISTS (SELECT 1 FROM onward_dead_letter s"
+    " WHERE (s.subscription, s.partition, s.offset, s.handler) = (:to, o.partition, o.offset, '')"
+    " AND s.state IN ('dead', 'retrying')))"
+    " + (SELECT count(*) FROM onward_dead_letter s JOIN onward_account a ON a.subscription = :from"
+    " AND a.partition = s.partition AND a.start_offset <= s.offset"
+    " WHERE s.subscription = :to AND s.handler = '' AND s.state <> 'recovered'"
+    " AND NOT EXISTS (SELECT 1 FROM onward_dead_letter o"
+    " WHERE (o.subscription, o.partition, o.offset, o.handler) = (:from, s.partition, s.offset, '')"
+    " AND o.state <> 'recovered' AND (o.state = 'discarded') = (s.state = 'discarded')))"
 )
 _EARLIER = (  # the shared position counts from where this handler's own began, and the others skipped what is between
     "INSERT INTO onward_tally (subscription, partition, handler, skipped)"
@@ -45,6 +68,10 @@ _EARLIER = (  # the shared position counts from where this handler's own began, 
     " ON CONFLICT DO UPDATE SET skipped = skipped + excluded.skipped",
     "UPDATE onward_account AS s SET start_offset = o.start_offset FROM onward_account o WHERE s.subscription = :to"
     " AND o.subscription = :from AND o.partition = s.partition AND o.start_offset < s.start_offset",
+)
+_SAME_LETTERS = (  # the shared position has the same ones
+    "DELETE FROM onward_dead_letter WHERE subscription = :from AND handler = '' AND state IN ('dead', 'retrying')",
+    "UPDATE onward_tally SET dead = 0 WHERE subscription = :from AND handler = ''",
 )
 _TALLY = (
     "INSERT INTO onward_tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
@@ -84,7 +111,9 @@ def move(connection: apsw.Connection, service: str, name: str, *, alone: bool) -
         else:
             if away := connection.execute(_DISTANCE, places).get:
                 raise apart(service, name, topic, int(str(away)))
-            _run(connection, (*_EARLIER, *_CARRIES), places)
+            if buried := connection.execute(_BURIED_APART, places).get:
+                raise buried_apart(service, name, topic, int(str(buried)))
+            _run(connection, (*_EARLIER, *_SAME_LETTERS, *_CARRIES), places)
             retire_whole(connection, subscription)
         group = service if held == SHARED else f"{service}.{held}"
         connection.execute("DELETE FROM onward_lease WHERE group_name = ? AND topic = ?", (group, topic_id))

@@ -167,6 +167,24 @@ def test_back_to_a_position_that_stands_elsewhere_or_began_later(handled: str, o
     assert onward("audit").exit_code == 0
 
 
+@pytest.mark.parametrize("done_by", ["take_payment", "transactional"])
+def test_back_where_one_position_gave_up_an_event_that_the_other_did_is_refused(
+    handled: str, onward: Onward, done_by: str
+) -> None:
+    given_up = "SELECT count(*) FROM onward.dead_letter WHERE handler = ''"
+    change(handled, "UPDATE onward.dead_letter SET handler = ''")
+    assert onward("handlers", "move", "payment", "take_payment").exit_code == 0
+    assert rows(handled, given_up) == [(2,)]
+    its_own = f"subscription = (SELECT id FROM onward.subscription WHERE name = '{done_by}')"  # noqa: S608 - ours
+    change(handled, f"UPDATE onward.dead_letter SET state = 'recovered' WHERE {its_own}")  # noqa: S608 - ours
+    refused = onward("handlers", "move", "payment", "take_payment", "--back")
+    assert refused.exit_code == 1
+    assert "1 events were given up before a handler was chosen" in refused.stderr
+    change(handled, f"UPDATE onward.dead_letter SET state = 'dead' WHERE {its_own}")  # noqa: S608 - ours
+    assert onward("handlers", "move", "payment", "take_payment", "--back").exit_code == 0
+    assert rows(handled, given_up) == [(1,)]
+
+
 def test_a_running_service_keeps_its_handlers_names(handled: str, onward: Onward) -> None:
     async def scene(stage: Stage) -> None:
         async with stage.running(payment()):

@@ -12,6 +12,7 @@ from onward.inspection.record import (
     LONGEST_NAME,
     SHARED,
     apart,
+    buried_apart,
     cannot_move,
     not_on_record,
     not_on_topic,
@@ -76,10 +77,37 @@ _COPIES = (  # from $1 to $2, as in the next ones
     " WHERE subscription = $1",
     'INSERT INTO onward.attempt SELECT $2::bigint, partition, "offset", handler, attempts, error, fingerprint,'
     " first_at, last_at FROM onward.attempt WHERE subscription = $1 AND handler = ''",
+    # What was given up before a handler was chosen is owed to this one, too.
+    'INSERT INTO onward.dead_letter (subscription, partition, "offset", handler, state, cause, error, detail,'
+    " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+    ' event_key, extra, value) SELECT $2::bigint, partition, "offset", handler, state, cause, error, detail,'
+    " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+    " event_key, extra, value FROM onward.dead_letter WHERE subscription = $1 AND handler = ''"
+    " AND state <> 'recovered' ORDER BY id",
+    "INSERT INTO onward.tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
+    " SELECT $2::bigint, partition, handler, succeeded, dead, discarded, skipped FROM onward.tally"
+    " WHERE subscription = $1 AND handler = ''",
 )
 _DISTANCE = (
     "SELECT coalesce(sum(abs(o.next_offset - s.next_offset)), 0)::bigint FROM onward.account o"
     " JOIN onward.account s ON s.partition = o.partition AND s.subscription = $2 WHERE o.subscription = $1"
+)
+# Given up as a whole: one that is retried runs for all handlers of its position, and counts for each of them.
+_BURIED_APART = (
+    "SELECT (SELECT count(*) FROM onward.dead_letter o WHERE o.subscription = $1 AND o.handler = ''"
+    " AND o.state IN ('dead', 'retrying') AND NOT EXISTS (SELECT 1 FROM onward.dead_letter s"
+    ' WHERE (s.subscription, s.partition, s."offset", s.handler) = ($2, o.partition, o."offset", \'\')'
+    " AND s.state IN ('dead', 'retrying')))"
+    " + (SELECT count(*) FROM onward.dead_letter s JOIN onward.account a ON a.subscription = $1"
+    ' AND a.partition = s.partition AND a.start_offset <= s."offset"'
+    " WHERE s.subscription = $2 AND s.handler = '' AND s.state <> 'recovered'"
+    " AND NOT EXISTS (SELECT 1 FROM onward.dead_letter o"
+    ' WHERE (o.subscription, o.partition, o."offset", o.handler) = ($1, s.partition, s."offset", \'\')'
+    " AND o.state <> 'recovered' AND (o.state = 'discarded') = (s.state = 'discarded')))"
+)
+_SAME_LETTERS = (  # the shared position has the same ones
+    "DELETE FROM onward.dead_letter WHERE subscription = $1 AND handler = '' AND state IN ('dead', 'retrying')",
+    "UPDATE onward.tally SET dead = 0 WHERE subscription = $1 AND handler = ''",
 )
 _EARLIER = (  # the shared position counts from where this handler's own began, and the others skipped what is between
     "INSERT INTO onward.tally AS t (subscription, partition, handler, skipped)"
@@ -204,7 +232,11 @@ async def _join(session: Session, places: tuple[int, int], service: str, name: s
     ((away,),) = (await session.run(_DISTANCE, places, _DOING)).rows
     if away:
         raise apart(service, name, topic, away)
+    ((buried,),) = (await session.run(_BURIED_APART, places, _DOING)).rows
+    if buried:
+        raise buried_apart(service, name, topic, buried)
     await session.send([Command(_TAKE_BACK, [places[1:]])], _DOING)
+    await session.send([Command(sql, [places[:1]]) for sql in _SAME_LETTERS], _DOING)
     await _carry(session, _EARLIER, places, name)
 
 
