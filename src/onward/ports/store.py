@@ -58,7 +58,8 @@ class Unit(Protocol):
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         """Write outputs and account and commit, comparing the claim's token and revision.
 
-        Raises ClaimLostError (nothing stored), TransactionError, InfrastructureError. `claim` advances after it.
+        Raises ClaimLostError (nothing stored), CommitUncertainError (all was stored, or nothing: claim again),
+        TransactionError, InfrastructureError. `claim` advances after it.
         """
         ...
 

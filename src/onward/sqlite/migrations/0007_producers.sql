@@ -1,4 +1,5 @@
--- Which numbers came on a partition, up to where the account stands: a relay that is not sure sends again.
+-- Which numbers came on a partition and are done, below the account's position or beyond it: a relay that is not sure
+-- sends again.
 CREATE TABLE onward_producer (
     subscription INTEGER NOT NULL REFERENCES onward_subscription (id),
     partition INTEGER NOT NULL,
