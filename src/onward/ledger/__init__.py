@@ -8,11 +8,12 @@ from onward.ledger.audit import Discrepancy, HandlerTally, Lost, Tally, check, l
 from onward.ledger.intervals import LARGEST, MAX_ENCODED_BYTES, IntervalSet
 from onward.ledger.numbering import Lane, Numbering
 from onward.ledger.position import Position
-from onward.ledger.producers import Numbers, ProducerLedger
+from onward.ledger.producers import RECENT, Numbers, ProducerLedger
 
 __all__ = [
     "LARGEST",
     "MAX_ENCODED_BYTES",
+    "RECENT",
     "Arrivals",
     "Discrepancy",
     "HandlerTally",

@@ -50,18 +50,34 @@ class Arrivals:
     then, and must not look as if it had come before. So what is a repetition is a fact of the log alone, and the same
     for everybody, however much had been delivered or handled before.
 
-    `seen` are the numbers of both, and all that lies below `reached` has been told apart since `stored` was read.
+    `seen` are the numbers of both, and all that lies below `reached` has been told apart since `stored` was read. The
+    store may hold more incarnations than `stored` does: those that sort before `whole_from` are to be looked for.
     """
 
     stored: ProducerLedger
     seen: ProducerLedger
     runs: tuple[Run, ...] = ()
     reached: int = 0
+    whole_from: str = ""
 
     @classmethod
-    def after(cls, stored: ProducerLedger) -> Arrivals:
+    def after(cls, stored: ProducerLedger, whole_from: str = "") -> Arrivals:
         """Where whoever claims a partition begins."""
-        return cls(stored, stored)
+        return cls(stored, stored, whole_from=whole_from)
+
+    def strangers(self, runs: Iterable[Run]) -> set[str]:
+        """Incarnations of these runs whose numbers may be stored and were not read: for `recalled`, then `arrive`."""
+        if not self.whole_from:
+            return set()
+        return {run.incarnation for run in runs if run.incarnation < self.whole_from} - self.seen.incarnations.keys()
+
+    def recalled(self, found: Mapping[str, Numbers]) -> Arrivals:
+        """With what is stored of strangers."""
+        return replace(
+            self,
+            stored=_holding(self.stored, {**self.stored.incarnations, **found}),
+            seen=_holding(self.seen, {**self.seen.incarnations, **found}),
+        )
 
     def arrive(self, runs: Iterable[Run]) -> tuple[Arrivals, list[range]]:
         """With these runs of a delivery, rising by offset; and the offsets of repetitions in it, as ranges, rising.
@@ -86,7 +102,7 @@ class Arrivals:
                 reached = run.end
                 first += fresh
             repeated += _others(run, first)
-        return Arrivals(self.stored, _holding(self.seen, seen), tuple(kept), reached), repeated
+        return replace(self, seen=_holding(self.seen, seen), runs=tuple(kept), reached=reached), repeated
 
     def _unseen(self, run: Run) -> Numbers:
         return self.seen.open(run.incarnation, run.opened).incarnations[run.incarnation]

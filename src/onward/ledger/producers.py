@@ -11,6 +11,8 @@ from types import MappingProxyType
 from onward.ledger.intervals import IntervalSet
 
 FIRST_NUMBER = 1
+RECENT = 64
+"""Incarnations that a claim reads at most, the latest; an older one is looked for when it shows up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from onward.ports.accounts import Claim, Retried, Settlement
@@ -13,6 +13,8 @@ from onward.ports.transaction import Result, SyncTransaction, Transaction
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from onward.ledger import Numbers
 
 Returned = TypeVar("Returned")
 
@@ -94,7 +96,15 @@ class Store(Protocol):
     async def claim(self, subscription: int, topic: str, partitions: Sequence[int], member: str) -> list[Claim]:
         """Take the accounts over: whoever had them can't commit any more. Counts an unclean start.
 
-        A partition that came after the subscription was created has its account from now on, and is owed from offset 0.
+        It reads the latest incarnations alone, RECENT at most, of those whose numbers came. A partition that came after
+        the subscription was created has its account from now on, and is owed from offset 0.
+        """
+        ...
+
+    async def recall(self, claim: Claim, incarnations: Iterable[str]) -> Mapping[str, Numbers]:
+        """What is stored of these incarnations, which the claim did not read, as there may be many; of some nothing.
+
+        Raises StoreError.
         """
         ...
 

@@ -190,6 +190,8 @@ class Subscription:
         claim = self.claims[delivery.partition]
         claim.mark = delivery.mark or claim.mark
         if delivery.runs:
+            if strangers := claim.arrivals.strangers(delivery.runs):
+                claim.arrivals = claim.arrivals.recalled(await self._store.recall(claim, strangers))
             delivery = _told_apart(claim, delivery)
         wait_s = await self._runner.handle(claim, delivery)
         if wait_s is not None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from types import MappingProxyType
 
-from onward.errors import ClaimLostError
-from onward.ledger import Arrivals, IntervalSet, Numbers, ProducerLedger
+from onward.errors import ClaimLostError, StoreCorruptError
+from onward.ledger import RECENT, Arrivals, IntervalSet, Numbers, ProducerLedger
 from onward.ports import Claim, DeadLetter, Settlement
 
 logger = logging.getLogger("onward.handlers")
@@ -32,9 +32,22 @@ def arrived(claim: Claim, done: Settlement) -> list[tuple[str, int | None, bytes
 
 
 def came(created: datetime, rows: Iterable[tuple[str, int, bytes]]) -> Arrivals:
-    """What `arrived` put on record, for a subscription created then. Raises ValueError for a damaged row."""
-    known = {name: Numbers(owed_from, IntervalSet.from_bytes(done)) for name, owed_from, done in rows}
-    return Arrivals.after(ProducerLedger(created, MappingProxyType(known)))
+    """What `arrived` put on record last, RECENT rows at most, for a subscription created then; as `numbers_of`."""
+    known = numbers_of(rows)
+    whole_from = min(known) if len(known) >= RECENT else ""
+    return Arrivals.after(ProducerLedger(created, MappingProxyType(known)), whole_from)
+
+
+def numbers_of(rows: Iterable[tuple[str, int, bytes]]) -> dict[str, Numbers]:
+    """By incarnation. Raises ValueError for a damaged row."""
+    return {name: Numbers(owed_from, IntervalSet.from_bytes(done)) for name, owed_from, done in rows}
+
+
+def damaged(claim: Claim, error: ValueError) -> StoreCorruptError:
+    return StoreCorruptError(
+        f"What came on partition {claim.partition} of {claim.topic!r} is damaged ({error}); it was left as it is. Run"
+        " `onward audit`, and restore a backup or mend the row."
+    )
 
 
 def claim_lost(claim: Claim) -> ClaimLostError:

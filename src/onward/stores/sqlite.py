@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from os import urandom
 from time import time
@@ -11,7 +11,7 @@ from time import time
 import apsw
 
 from onward.errors import StoreCorruptError
-from onward.ledger import Arrivals, IntervalSet, Position
+from onward.ledger import RECENT, Arrivals, IntervalSet, Numbers, Position
 from onward.ports import Attempt, Capabilities, Claim, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -21,7 +21,7 @@ from onward.stores.other_logs import grow
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
-from onward.stores.settling import came
+from onward.stores.settling import came, damaged, numbers_of
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 from onward.topics import Topic
@@ -196,6 +196,17 @@ class SqliteStore:
         )
         return position.finish([offset for (offset,) in marks if not position.done(offset)])
 
+    async def recall(self, claim: Claim, incarnations: Iterable[str]) -> dict[str, Numbers]:
+        sql = (
+            "SELECT incarnation, owed_from, done FROM onward_producer"
+            " WHERE subscription = ? AND partition = ? AND incarnation = ?"
+        )
+        where = (claim.subscription, claim.partition)
+        try:
+            return numbers_of(row for each in incarnations for row in self._database.read(sql, (*where, each)))
+        except ValueError as error:
+            raise damaged(claim, error) from error
+
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         try:
             async with self._database.transaction() as connection:
@@ -261,8 +272,9 @@ def _arrivals(connection: apsw.Connection, subscription: int, partition: int) ->
     """Raises ValueError for a damaged row."""
     ((created_at,),) = fetch(connection, "SELECT created_at FROM onward_subscription WHERE id = ?", (subscription,))
     rows = connection.execute(
-        "SELECT incarnation, owed_from, done FROM onward_producer WHERE subscription = ? AND partition = ?",
-        (subscription, partition),
+        "SELECT incarnation, owed_from, done FROM onward_producer WHERE subscription = ? AND partition = ?"
+        " ORDER BY incarnation DESC LIMIT ?",  # an incarnation begins with its time
+        (subscription, partition, RECENT),
     )
     return came(datetime.fromtimestamp(created_at, UTC), rows)
 

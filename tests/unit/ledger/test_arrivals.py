@@ -172,3 +172,18 @@ def test_what_is_not_done_is_a_repetition_where_a_plain_set_says_so_whatever_was
     first = {each: offset for offset, each in reversed(list(enumerate(log)))}
     for (name, number), offset in first.items():
         assert arrivals.stored.is_new(name, number) is not position.done(offset)
+
+
+def test_of_an_incarnation_that_was_not_read_the_store_is_asked_before_its_numbers_are_told_apart() -> None:
+    read = ProducerLedger(CREATED, {"m": Numbers(1, IntervalSet.of([1]))})
+    assert Arrivals.after(read).strangers([run(1, 0)]) == set()
+    arrivals = Arrivals.after(read, "m")
+    runs = [run(1, 0, 3), run(1, 3, 1, "m"), run(1, 4, 1, "z")]
+    assert arrivals.strangers(runs) == {"a"}
+    arrivals, repeated = arrivals.recalled({"a": Numbers(1, IntervalSet.of([2]))}).arrive(runs)
+    assert repeated == [range(1, 2), range(3, 4)]
+    assert arrivals.strangers(runs) == set()
+    assert arrivals.strangers([run(1, 5, 1, "b")]) == {"b"}
+    stored, news = arrivals.at(at(5))
+    assert news["a"] == Numbers(1, IntervalSet.of([1, 2, 3]))
+    assert stored.strangers([run(1, 5, 1, "b")]) == {"b"}

@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+
 from onward.brokers.log_consumer import LogConsumer
-from onward.ledger import Run
+from onward.ledger import RECENT, IntervalSet, Run
 from onward.ports import Broker, Delivery, Group, Record
 from onward.runtime.subscription import Subscription
 from tests.unit.pipeline.stage import TOPIC, Noted, Stage, until
@@ -80,7 +82,10 @@ async def subscribed(stage: Stage, delivered: int) -> AsyncIterator[Subscription
             await running
 
 
-def test_a_copy_of_what_was_done_beyond_a_slow_event_is_handled_once_after_two_kills() -> None:
+@pytest.mark.parametrize("later", [0, 2 * RECENT])
+def test_a_copy_of_what_was_done_beyond_a_slow_event_is_handled_once_after_two_kills(later: int) -> None:
+    """Also where relays began so many terms since."""
+
     async def main() -> None:
         done: list[int] = []
         gate = asyncio.Event()
@@ -106,6 +111,11 @@ def test_a_copy_of_what_was_done_beyond_a_slow_event_is_handled_once_after_two_k
         async with subscribed(stage, AT_ONCE):
             await until(lambda: position() == (EVENTS, 0))
 
+        async with stage.database.transaction() as connection:  # a claim reads these, and not what came before them
+            connection.executemany(
+                "INSERT INTO onward_producer VALUES (?, 0, ?, 1, ?)",
+                [(stage.subscription, f"relay {n:04}", IntervalSet.of([1]).to_bytes()) for n in range(later)],
+            )
         await stage.publish(*(Noted(n=n) for n in (2, 5, 6, 9, EVENTS, EVENTS)))
         async with subscribed(stage, EVENTS + 6):
             await until(lambda: position() == (EVENTS + 6, 0))

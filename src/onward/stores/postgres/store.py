@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import urandom
 
 from onward.errors import StoreCorruptError, TransactionError
-from onward.ledger import IntervalSet, Position
+from onward.ledger import RECENT, IntervalSet, Numbers, Position
 from onward.ports import Attempt, Capabilities, Claim, ServiceEntry
 from onward.relay import outbox_of
 from onward.stores.postgres.address import Address
@@ -23,7 +23,7 @@ from onward.stores.postgres.session import Session
 from onward.stores.postgres.unit import PostgresUnit
 from onward.stores.refusals import read_inside
 from onward.stores.result import StatementResult
-from onward.stores.settling import came
+from onward.stores.settling import came, damaged, numbers_of
 
 MAX_THREADS = 64  # of plain functions; idle ones are used again before another is started
 
@@ -37,7 +37,14 @@ _ATTEMPTS = (
     " WHERE subscription = $1 AND partition = $2"
 )
 _CREATED = "SELECT created_at FROM onward.subscription WHERE id = $1"
-_CAME = "SELECT incarnation, owed_from, done FROM onward.producer WHERE subscription = $1 AND partition = $2"
+_CAME = (  # the last of the primary key, however many there are: an incarnation begins with its time
+    "SELECT incarnation, owed_from, done FROM onward.producer WHERE subscription = $1 AND partition = $2"
+    " ORDER BY incarnation DESC LIMIT $3"
+)
+_RECALL = (
+    "SELECT incarnation, owed_from, done FROM onward.producer"
+    " WHERE subscription = $1 AND partition = $2 AND incarnation = ANY($3::text[])"
+)
 _RELEASE = (
     "UPDATE onward.account SET token = NULL, owner = NULL, revision = revision + 1,"
     " unclean = CASE WHEN $1 THEN greatest(unclean - 1, 0) ELSE 0 END"
@@ -94,6 +101,15 @@ class PostgresStore:
             claims = {each: await _claim(session, subscription, topic, each, member) for each in sorted(partitions)}
         return [claims[each] for each in partitions]
 
+    async def recall(self, claim: Claim, incarnations: Iterable[str]) -> dict[str, Numbers]:
+        args = (claim.subscription, claim.partition, sorted(incarnations))
+        async with self._connections.transaction() as session:
+            found = await session.run(_RECALL, args, f"Looking for what came on partition {claim.partition}")
+        try:
+            return numbers_of(found.rows)
+        except ValueError as error:
+            raise damaged(claim, error) from error
+
     async def release(self, claims: Sequence[Claim], *, excused: bool = False) -> None:
         if not claims:
             return
@@ -120,7 +136,7 @@ async def _claim(session: Session, subscription: int, topic: str, partition: int
         found = await session.run(_CLAIM, (token, member, subscription, partition), doing)
     revision, start, next_offset, beyond, unclean, suspect_until, mark = found.one()
     created_at = (await session.run(_CREATED, (subscription,), doing)).scalar()
-    numbers = await session.run(_CAME, (subscription, partition), doing)
+    numbers = await session.run(_CAME, (subscription, partition, RECENT), doing)
     try:
         position = Position(start, next_offset, IntervalSet.from_bytes(beyond) if beyond else IntervalSet())
         arrivals = came(created_at, numbers.rows)

@@ -8,7 +8,7 @@ import pytest
 
 from onward.errors import ClaimLostError
 from onward.events import Envelope
-from onward.ledger import Run
+from onward.ledger import RECENT, Run
 from onward.ports import Attempt, Claim, DeadLetter, Place, Settlement, Shift
 from onward.testing.contracts.scenes import StoreBench, handler, on_store, service
 
@@ -115,6 +115,31 @@ class LogElsewhereContract:
         assert [list(stored.missing(each, 9)) for each in (_run(1, 0, 1).incarnation, "older")] == [
             [range(1, 3), range(5, 10)],
             [range(8, 10)],
+        ]
+
+    @on_store
+    async def test_a_claim_reads_the_latest_incarnations_and_tells_repetitions_of_an_old_one_all_the_same(
+        self, bench: StoreBench
+    ) -> None:
+        claim = await bench.claimed()
+        terms = [_run(1, each, 1)._replace(incarnation=f"{each:032x}") for each in range(3 * RECENT)]
+        claim.arrivals, _ = claim.arrivals.arrive(terms)
+        await _settle(bench, claim, Settlement(claim.position.finish_through(len(terms)), {"pay": len(terms)}))
+        again = await bench.claim_again(claim.subscription)
+        if bench.store.capabilities.durable:
+            assert sorted(again.arrivals.stored.incarnations) == [each.incarnation for each in terms[-RECENT:]]
+        old, new = terms[0]._replace(offset=len(terms)), terms[1]._replace(number=2, offset=len(terms) + 1)
+        unknown = _run(1, len(terms) + 2, 1)._replace(incarnation="00")
+        strangers = again.arrivals.strangers([old, new, unknown])
+        again.arrivals = again.arrivals.recalled(await bench.store.recall(again, strangers))
+        again.arrivals, repeated = again.arrivals.arrive([old, new, unknown])
+        assert repeated == [range(len(terms), len(terms) + 1)]
+        assert again.arrivals.strangers([old, new, unknown]) == set()
+        await _settle(bench, again, Settlement(again.position.finish_through(len(terms) + 3), {"pay": 2}, skipped=1))
+        third = await bench.claim_again(claim.subscription)
+        third.arrivals = third.arrivals.recalled(await bench.store.recall(third, [terms[1].incarnation]))
+        assert third.arrivals.arrive([_run(1, len(terms) + 3, 3)._replace(incarnation=terms[1].incarnation)])[1] == [
+            range(len(terms) + 3, len(terms) + 5)
         ]
 
     @on_store
