@@ -149,7 +149,8 @@ class App:
         delay:  the same, as a timedelta or seconds from now.
 
         Raises EncodeError, DelayError, BacklogFullError and InfrastructureError, after which nothing was published, and
-        CommitUncertainError, after which all or none were: to publish them again may publish them twice.
+        CommitUncertainError, after which all or none were: to publish them again may publish them twice. The same goes
+        for a publish that is cancelled, such as by a time-out, as its commit may have been on its way.
         """
         if within is not None:
             await self.outbox(within).publish(*events, at=at, delay=delay)

@@ -109,7 +109,7 @@ class Broker(Protocol):
         """Append all or none, in this order per key; what is due later is put off, as durably, to be appended then.
 
         Raises BacklogFullError, and InfrastructureError; after either nothing was published, but for
-        PublishUncertainError and CommitUncertainError.
+        PublishUncertainError and CommitUncertainError. Cancelled, some or all may have been.
         """
         ...
 

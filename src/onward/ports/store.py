@@ -61,7 +61,8 @@ class Unit(Protocol):
         """Write outputs and account and commit, comparing the claim's token and revision.
 
         Raises ClaimLostError (nothing stored), CommitUncertainError (all was stored, or nothing: claim again),
-        TransactionError, InfrastructureError. `claim` advances after it.
+        TransactionError, InfrastructureError. `claim` advances after it. Cancelled, it may hold, as a whole, where the
+        commit was on its way: as after CommitUncertainError.
         """
         ...
 

@@ -14,7 +14,8 @@ class Proxy:
 
     After `lose` it cuts one connection, at the COMMIT of a transaction that said `sql`: the server gets that COMMIT if
     it is to be `kept`, and the client never learns of it. Where `late` is given the server gets it once that is set,
-    long after the client has lost its connection.
+    long after the client has lost its connection. After `hold_back` it keeps the answer to that COMMIT, which is
+    `held_back` then, until `go_on` is set.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -22,6 +23,9 @@ class Proxy:
         self._sql = b""
         self._kept = False
         self._late: asyncio.Event | None = None
+        self._holds = self._holding = False
+        self.held_back = asyncio.Event()
+        self.go_on = asyncio.Event()
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self.port = 0
         self.cut = 0
@@ -29,6 +33,9 @@ class Proxy:
 
     def lose(self, sql: str, *, kept: bool, late: asyncio.Event | None = None) -> None:
         self._sql, self._kept, self._late = sql.encode(), kept, late
+
+    def hold_back(self, sql: str) -> None:
+        self._sql, self._holds = sql.encode(), True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Proxy]:
@@ -45,7 +52,7 @@ class Proxy:
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self._open[to_client] = asyncio.current_task()
         server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
-        back = asyncio.create_task(_pass_on(server, to_client))
+        back = asyncio.create_task(self._pass_on(server, to_client))
         lost = await self._until_it_is_lost(client, to_server)
         back.cancel()
         await asyncio.gather(back, return_exceptions=True)
@@ -64,16 +71,21 @@ class Proxy:
         while sent := await client.read(CHUNK_BYTES):
             said = said or bool(self._sql and self._sql in sent)
             if said and b"COMMIT" in sent:
-                self._sql = b""
-                self.cut += 1
-                return sent
+                self._sql, said = b"", False
+                if not self._holds:
+                    self.cut += 1
+                    return sent
+                self._holding = True
             to_server.write(sent)
             await to_server.drain()
         return b""
 
-
-async def _pass_on(server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-    while sent := await server.read(CHUNK_BYTES):
-        to_client.write(sent)
-        await to_client.drain()
-    to_client.close()
+    async def _pass_on(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        while sent := await server.read(CHUNK_BYTES):
+            if self._holding:
+                self._holding = False
+                self.held_back.set()
+                await self.go_on.wait()
+            to_client.write(sent)
+            await to_client.drain()
+        to_client.close()
