@@ -11,7 +11,7 @@ from onward.cli.options import json_option
 from onward.cli.output import QUIET_S, json_out, progress, table
 from onward.cli.stores import view_options
 from onward.inspection.report import Progress, Report
-from onward.inspection.view import StoreView
+from onward.inspection.view import Ruling, StoreView
 
 WRONG = 3
 
@@ -19,17 +19,29 @@ WRONG = 3
 @click.command()
 @view_options
 @click.option("--deep", is_flag=True, help="Compare the ids of all events, not only of the last 400,000.")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="ID",
+    type=click.IntRange(1, (1 << 63) - 1),
+    multiple=True,
+    help="Count this finding as seen to from now on; may be repeated.",
+)
 @json_option
-def audit(view: StoreView, deep: bool, as_json: bool) -> None:
+def audit(view: StoreView, deep: bool, accepted: tuple[int, ...], as_json: bool) -> None:
     """Account for every event: published = done + skipped + in flight + lost, for each subscription.
 
     Names each lost event, each doubled one, each sum that does not come out even, and each row that violates an
-    invariant that a service declared. Changes nothing, and adds up rightly while services run.
+    invariant that a service declared. Changes nothing but what it is told to accept, and adds up rightly while services
+    run.
 
-    Exit codes: 0 balanced, 1 the store or its broker can't be read, 3 something is wrong.
+    Exit codes: 0 balanced, 1 the store or its broker can't be read, or there is no finding to accept of that id, 3
+    something is wrong.
 
     Example: onward audit --database shop.db
     """
+    if accepted:
+        view.rule(Ruling.ACCEPT, accepted)
     report = view.audit(deep=deep, progress=_teller())
     progress("")
     if as_json:
@@ -65,7 +77,10 @@ def _print(report: Report) -> None:
     if report.unknown:
         click.echo(report.unknown)
     for problem in report.problems:
-        click.echo(f"{problem.kind.value}: {problem.sentence}")
+        remedy = f" Once seen to: `onward audit --accept {problem.id}`." if problem.id is not None else ""
+        click.echo(f"{problem.kind.value}: {problem.sentence}{remedy}")
+    for problem in report.accepted:
+        click.echo(f"accepted on {problem.accepted}: {problem.kind.value}: {problem.sentence}")
     if report.balanced:
         click.echo(
             f"Balanced: {report.events:,} events in the log, {len(report.tallies)} accounts and {report.invariants}"

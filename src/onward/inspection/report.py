@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from onward.errors import StoreError
 from onward.inspection.accounts import Subscribed
 from onward.inspection.sums import Accounts, Audited, Came, Kept, Moved, audited
 from onward.ledger import Tally, check
@@ -34,18 +35,24 @@ class Wrong(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: a sentence for people, and how many events or rows it is about."""
+    """One thing that is wrong: a sentence for people, and how many events or rows it is about.
+
+    One with an `id` is on record for good, and may be accepted; `accepted` is when that was, for people, "" before.
+    """
 
     kind: Wrong
     sentence: str
     count: int = 1
+    id: int | None = None
+    accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What an audit found; `invariants` counts those that were run, `events` those that the logs hold.
 
-    `unknown` says what could not be looked at, and so is not among what was proved; "" where all was.
+    `unknown` says what could not be looked at, and so is not among what was proved; "" where all was. `accepted` are
+    findings that somebody has accepted: they are none of the problems any more.
     """
 
     database: str
@@ -54,6 +61,22 @@ class Report:
     invariants: int
     problems: tuple[Problem, ...]
     unknown: str = ""
+    accepted: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        database: str,
+        events: int,
+        tallies: tuple[Tally, ...],
+        invariants: int,
+        found: Sequence[Problem],
+        unknown: str,
+    ) -> Report:
+        """With what was found divided into problems and what is accepted."""
+        problems = tuple(each for each in found if not each.accepted)
+        accepted = tuple(each for each in found if each.accepted)
+        return cls(database, events, tallies, invariants, problems, unknown, accepted)
 
     @property
     def balanced(self) -> bool:
@@ -115,6 +138,16 @@ def _of_move(moved: Moved) -> Iterator[Problem]:
         f"{lost}: {moved.subscription}, partition {moved.partition}, went on at offset {moved.to_offset} instead of"
         f" {moved.from_offset} on {moved.at}, since {moved.why}.",
         moved.lost or 1,
+        moved.id,
+        moved.accepted,
+    )
+
+
+def unknown_finding(finding_id: int) -> StoreError:
+    return StoreError(
+        f"There is no finding {finding_id} that can be accepted: `onward audit` shows the numbers of those that can."
+        " Nothing was changed.",
+        id=finding_id,
     )
 
 

@@ -32,7 +32,8 @@ class Counts(NamedTuple):
 class Moved(NamedTuple):
     """An account that went on where no handling led it: `lost` events, None where they can't be counted.
 
-    `anew` is in another log of the same name; otherwise the sums have the lost among the skipped. `at` is for people.
+    `anew` is in another log of the same name; otherwise the sums have the lost among the skipped. `at` is for people,
+    as is `accepted`: when somebody accepted it under its `id`, "" where nobody has.
     """
 
     subscription: str
@@ -43,6 +44,8 @@ class Moved(NamedTuple):
     lost: int | None
     why: str
     at: str
+    id: int
+    accepted: str = ""
 
 
 class Came(NamedTuple):

@@ -16,10 +16,11 @@ Bounds = tuple[int, int]
 
 
 class Ruling(StrEnum):
-    """What becomes of a dead letter, or of an event that its broker refused."""
+    """What becomes of a dead letter, of an event that its broker refused, or of a finding of the audit."""
 
     RETRY = "retry"
     DISCARD = "discard"
+    ACCEPT = "accept"  # of findings that are on record for good: they are no problems any more
 
 
 class StoreView(Protocol):
@@ -51,10 +52,10 @@ class StoreView(Protocol):
         ...
 
     def rule(self, ruling: Ruling, ids: Sequence[int] | None) -> int:
-        """Decide on these, all or none; on all that are dead or were refused without ids. How many that were.
+        """Decide on these, all or none; without ids on all that are dead or were refused. How many that were.
 
         What was refused is put back into its outbox, the same event, or is forgotten. Services that run go about it at
-        once. Raises StoreError for one that the ruling can't be given for.
+        once. Raises StoreError for one that the ruling can't be given for. Findings are accepted by their ids, once.
         """
         ...
 

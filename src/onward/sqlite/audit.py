@@ -74,7 +74,7 @@ def audit(path: str | Path, *, deep: bool = False, progress: Progress = untold, 
             progress("invariants", done, len(invariants))
             problems += _of_invariant(inspection, service, name, sql)
         events = sum(lane.stored.count for lane in found) + ends.events
-        return Report(str(inspection.path), events, tallies, len(invariants), tuple(problems), ends.unknown)
+        return Report.of(str(inspection.path), events, tallies, len(invariants), problems, ends.unknown)
 
 
 def _lanes(inspection: Inspection, bounds: list[Bounds], progress: Progress) -> list[Lane]:

@@ -10,7 +10,8 @@ from onward.sqlite.inspection import Inspection
 
 _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || t.name, h.from_offset, h.to_offset,"
-    " h.anew, h.lost, h.why, h.at FROM onward_shift h JOIN onward_subscription s ON s.id = h.subscription"
+    " h.anew, h.lost, h.why, h.at, h.id, h.accepted_at FROM onward_shift h"
+    " JOIN onward_subscription s ON s.id = h.subscription"
     " JOIN onward_topic t ON t.id = s.topic WHERE s.retired_at IS NULL ORDER BY h.id"
 )
 _CAME = (
@@ -30,11 +31,14 @@ def accounts(inspection: Inspection) -> Accounts:
     for subscription, partition, offset in inspection.rows("SELECT subscription, partition, offset FROM onward_done"):
         marks.setdefault((subscription, partition), []).append(offset)
     moved: dict[Place, list[Moved]] = {}
-    for subscription, partition, title, begin, end, anew, lost, why, at in inspection.rows(_MOVED):
-        when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
-        found = Moved(title, partition, begin, end, bool(anew), lost, why, when)
+    for subscription, partition, title, begin, end, anew, lost, why, at, key, accepted in inspection.rows(_MOVED):
+        found = Moved(title, partition, begin, end, bool(anew), lost, why, _told(at), key, _told(accepted))
         moved.setdefault((subscription, partition), []).append(found)
     came: dict[Place, list[Came]] = {}
     for subscription, partition, *numbers in inspection.rows(_CAME):
         came.setdefault((subscription, partition), []).append(Came(*numbers))
     return Accounts(subscriptions(inspection), sums, marks, moved, came)
+
+
+def _told(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -10,6 +10,7 @@ from onward.inspection.letter import Letter, divided
 from onward.inspection.report import Progress, Report, untold
 from onward.inspection.status import Status
 from onward.inspection.view import LogsView, Ruling
+from onward.sqlite.accepting import accept
 from onward.sqlite.audit import audit
 from onward.sqlite.changing import changing
 from onward.sqlite.health import examine
@@ -44,6 +45,8 @@ class FileView:
 
     def rule(self, ruling: Ruling, ids: Sequence[int] | None) -> int:
         with changing(self._path) as change:
+            if ruling is Ruling.ACCEPT:
+                return accept(change.connection, ids or ())
             dead, never_taken = divided(ids)
             if ruling is Ruling.DISCARD:
                 return discard(change.connection, dead) + drop(change.connection, never_taken)

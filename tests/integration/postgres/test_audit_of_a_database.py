@@ -138,6 +138,13 @@ def test_events_that_a_log_lost_before_they_were_handled_are_named(
     assert sum(each["lost"] for each in tallies) == counted
     assert sum(each["skipped"] for each in tallies) == 0
 
+    assert f"lost: {sentence} Once seen to: `onward audit --accept 1`." in onward("audit").stdout
+    assert onward("audit", "--accept", "2").exit_code == 1
+    accepting = onward("audit", "--accept", "1")
+    assert (accepting.exit_code, onward("audit").exit_code) == (0, 0)
+    assert f"lost: {sentence}\n" in accepting.stdout
+    assert "accepted on 20" in accepting.stdout
+
 
 NUMBERS = "INSERT INTO onward.producer VALUES (1, 0, %s, %s, %s)"
 

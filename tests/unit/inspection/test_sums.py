@@ -28,7 +28,7 @@ def test_without_an_end_what_the_account_has_reached_is_what_was_published() -> 
 
 
 def test_what_a_log_lost_counts_as_lost_and_not_as_skipped() -> None:
-    moved = Moved("shop/transactional on orders", 0, 4, 7, False, 3, "retention took them", "2026-03-01 12:00:00")
+    moved = Moved("shop/transactional on orders", 0, 4, 7, False, 3, "retention took them", "2026-03-01 12:00:00", 1)
     sums = {(1, 0): {"pay": Counts(succeeded=6), "": Counts(skipped=4)}}
     tally, problems = summed(Accounts([account(10)], sums, moved={(1, 0): [moved]}))
     assert (tally.published, tally.done, tally.skipped, tally.lost) == (10, 6, 1, 3)
@@ -37,7 +37,7 @@ def test_what_a_log_lost_counts_as_lost_and_not_as_skipped() -> None:
 
 
 def test_a_move_that_lost_nothing_is_no_finding() -> None:
-    moved = Moved("shop/transactional on orders", 0, 4, 4, False, 0, "it was cut back", "2026-03-01 12:00:00")
+    moved = Moved("shop/transactional on orders", 0, 4, 4, False, 0, "it was cut back", "2026-03-01 12:00:00", 1)
     said = Accounts([account(4)], {(1, 0): {"pay": Counts(succeeded=4)}}, moved={(1, 0): [moved]})
     assert summed(said)[1] == []
 

@@ -22,7 +22,8 @@ _ACCOUNTS = (
 _SUMS = "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward.tally"
 _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || s.topic, h.from_offset, h.to_offset,"
-    " h.anew, h.lost, h.why, to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') FROM onward.shift h"
+    " h.anew, h.lost, h.why, to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), h.id,"
+    " coalesce(to_char(h.accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '') FROM onward.shift h"
     " JOIN onward.subscription s ON s.id = h.subscription WHERE s.retired_at IS NULL ORDER BY h.id"
 )
 _CAME = (

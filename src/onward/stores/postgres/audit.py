@@ -48,7 +48,7 @@ async def audit(inspection: Inspection, logs: LogsView | None, progress: Progres
     for done, (service, name, sql) in enumerate(invariants):
         progress("invariants", done, len(invariants))
         problems += await _of_invariant(inspection, service, name, sql)
-    return Report(str(inspection.address), ends.events, tallies, len(invariants), tuple(problems), ends.unknown)
+    return Report.of(str(inspection.address), ends.events, tallies, len(invariants), problems, ends.unknown)
 
 
 async def _of_invariant(inspection: Inspection, service: str, name: str, sql: str) -> list[Problem]:

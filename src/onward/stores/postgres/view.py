@@ -10,6 +10,7 @@ from onward.inspection.letter import Letter, divided
 from onward.inspection.report import Progress, Report, untold
 from onward.inspection.status import Status
 from onward.inspection.view import LogsView, Ruling
+from onward.stores.postgres.accepting import accept
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.audit import audit
 from onward.stores.postgres.connections import Connections
@@ -59,6 +60,8 @@ class DatabaseView:
             try:
                 await Inspection(connections).refuse_unready()
                 async with connections.transaction() as session:
+                    if ruling is Ruling.ACCEPT:
+                        return await accept(session, ids or ())
                     dead, never_taken = divided(ids)
                     ruled = await rule(session, ruling, dead)
                     return ruled + await rule_on_refused(session, ruling, never_taken)

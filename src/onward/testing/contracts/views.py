@@ -148,6 +148,26 @@ class ViewContract:
         assert [(each.skipped, each.lost) for each in report.tallies if each.published] == [(0, 10)]
 
     @on_view
+    async def test_a_finding_that_is_accepted_is_told_of_and_no_problem_any_more(self, bench: ViewBench) -> None:
+        for end in (10, 12):
+            position = (await bench.bench.claimed()).position
+            shift = Shift(0, Place(end, "log a"), anew=False, why="retention took them")
+            await bench.settled(Settlement(position.finish_through(end), skipped=end - position.next, shift=shift))
+        first, second = (await bench.audit()).problems
+        assert first.id is not None
+        assert second.id is not None
+        with pytest.raises(StoreError, match="There is no finding 99 that can be accepted"):
+            await bench.rule(Ruling.ACCEPT, [first.id, 99])
+        assert (await bench.audit()).problems == (first, second)
+        for _ in range(2):
+            assert await bench.rule(Ruling.ACCEPT, [first.id]) == 1
+            report = await bench.audit()
+            assert report.problems == (second,)
+            assert [(each.sentence, each.accepted != "") for each in report.accepted] == [(first.sentence, True)]
+        await bench.rule(Ruling.ACCEPT, [second.id])
+        assert (await bench.audit()).balanced
+
+    @on_view
     async def test_a_dead_letter_is_shown_with_its_event(self, bench: ViewBench) -> None:
         await bench.with_a_dead_letter()
         (found,) = await asyncio.to_thread(bench.view.letters)
@@ -181,7 +201,7 @@ class ViewContract:
     async def test_all_letters_that_are_named_are_ruled_on_or_none_is(self, bench: ViewBench) -> None:
         await bench.with_a_dead_letter()
         letter_id = (await asyncio.to_thread(_first, bench.view)).id
-        for ruling in Ruling:
+        for ruling in (Ruling.RETRY, Ruling.DISCARD):
             with pytest.raises(StoreError, match="There is no dead letter 99"):
                 await bench.rule(ruling, [letter_id, 99])
         assert await bench.letters() == [("dead", 3)]
@@ -208,7 +228,7 @@ class ViewContract:
         await bench.with_a_dead_letter()
         await bench.with_refused(_REFUSED, _REFUSED._replace(id=b"theirs"))
         theirs, ours, dead = await asyncio.to_thread(bench.view.letters)
-        for ruling in Ruling:
+        for ruling in (Ruling.RETRY, Ruling.DISCARD):
             with pytest.raises(StoreError, match="There is no dead letter r99"):
                 await bench.rule(ruling, [ours.id, -99, dead.id])
         assert await asyncio.to_thread(bench.view.letters) == [theirs, ours, dead]
