@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # 
 from onward import App, Event, Transaction
 from onward.cli import main
 from scripts.servers.kafka import Kafka
-from tests.integration.kafka.stage import INSERT, PATIENCE_S, SCHEMA, Placed, Stage
+from tests.integration.kafka.stage import INSERT, PATIENCE_S, SCHEMA, Placed, Stage, assert_exactly_once
 from tests.integration.kafka.test_access import TOPICS, _may, allowed, guarded, options
+
+DELIVERY_MS = 3_000
+WAITING = "SELECT coalesce(sum(events), 0) FROM onward_outbox"
+BARRED = "SELECT topic FROM onward_barred"
 
 
 class Billed(Event, type="relay.billed", topic="bills", key="key"):
@@ -74,3 +79,34 @@ def test_events_of_a_topic_that_may_not_be_made_wait_in_order_and_the_others_go_
         asyncio.run(scene())
     assert rows("SELECT n FROM effect WHERE key = 'waits' ORDER BY place") == [(0,), (1,)]
     assert stage.values_of("bills") == [b'{"key":"a","n":%d}' % n for n in range(10)]
+
+
+def test_a_topic_that_is_deleted_holds_up_its_own_also_where_they_have_numbers(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    kafka.create_topic("bills", 2)
+    app = stage.recorder(f"?delivery.timeout.ms={DELIVERY_MS}")
+
+    async def scene() -> None:
+        async with app.lifespan():
+            await app.publish(Billed(key="a", n=0), Placed(key="passes", n=0))
+            await stage.until(lambda: stage.numbers() == [0] and stage.rows(WAITING) == [(0,)])
+            await asyncio.to_thread(deleted, stage, "bills")
+            await app.publish(*(Billed(key="a", n=n) for n in range(1, 4)))
+            await stage.until(lambda: stage.rows(BARRED) == [("bills",)])
+            await app.publish(*(Placed(key="passes", n=n) for n in range(1, 10)), Billed(key="a", n=4))
+            await app.publish(*(Placed(key="passes", n=n) for n in range(10, 20)))
+            await app.publish(*(Placed(key="waits", n=n) for n in range(20, 30)))
+            await stage.until(lambda: stage.numbers() == [0, *range(20, 30)])
+            await asyncio.to_thread(kafka.create_topic, "bills", 2)
+            await stage.until(lambda: stage.rows(WAITING) == [(0,)])
+            await stage.until(lambda: len(stage.numbers()) == 30)
+
+    asyncio.run(scene())
+    assert_exactly_once(stage.effects(), range(30))
+    assert list(dict.fromkeys(stage.values_of("bills"))) == [b'{"key":"a","n":%d}' % n for n in range(1, 5)]
+
+
+def deleted(stage: Stage, topic: str) -> None:
+    stage.admin.delete_topics([topic])[topic].result(PATIENCE_S)
+    while topic in stage.admin.list_topics(timeout=PATIENCE_S).topics:
+        time.sleep(0.05)
