@@ -308,7 +308,8 @@ class _Leader:
     async def _leaving(self, rows: list[OutboxRow]) -> tuple[list[OutboxRow], list[Answer]]:
         """Those that need not wait, and what the outlet says of each of their events, one after the other."""
         barred = self._barred.topics
-        found = await self._asked([event for row in rows for event in row.events if event.topic not in barred])
+        events = [event for row in rows for event in row.events]
+        found = await self._asked([event for event in events if event.topic not in barred] if barred else events)
         if not barred and {*map(type, found)} <= _SETTLED:
             return rows, found
         answers = iter(found)
