@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -67,6 +68,8 @@ async def work(
             logger.error("service %s can't start: %s", plan.name, error)
             _say(writer, {"refused": str(error)})
             return CANNOT_START
+        gc.collect()
+        gc.freeze()  # what is here stays to the end: a full collection need not go through it again and again
         async with _beating(service, writer):
             asked = asyncio.create_task(_asked_to_stop(reader))
             await asyncio.wait([asked, service.failure], return_when=asyncio.FIRST_COMPLETED)
