@@ -160,9 +160,19 @@ def fill(topic: str, count: int) -> None:
 
 
 def produce(topic: str, count: int) -> None:
-    """As a program without onward does it."""
+    """As a program without onward does it; returns when all are acknowledged."""
+    producer = other_producer()
+    hand_over(producer, topic, count)
+    assert producer.flush(ANSWER_S) == 0
+
+
+def other_producer() -> Producer:
+    return Producer({"bootstrap.servers": servers(), "enable.idempotence": True, "partitioner": "murmur2_random"})
+
+
+def hand_over(producer: Producer, topic: str, count: int) -> None:
+    """So many orders; returns when the client has them."""
     encode = msgspec.json.Encoder(decimal_format="number").encode
-    producer = Producer({"bootstrap.servers": servers(), "enable.idempotence": True, "partitioner": "murmur2_random"})
     for number in range(count):
         order = fields(number)
         while True:
@@ -173,7 +183,6 @@ def produce(topic: str, count: int) -> None:
                 producer.poll(0.1)
         if number % BATCH == 0:
             producer.poll(0)
-    assert producer.flush(ANSWER_S) == 0
 
 
 async def send(topic: str, count: int, folder: Path) -> None:

@@ -12,13 +12,13 @@ from time import perf_counter, sleep
 import psycopg
 
 from benchmarks.harness import Benchmark
-from benchmarks.kafka_orders import HANDLED_S, make_topic, produce, register
+from benchmarks.kafka_orders import ANSWER_S, HANDLED_S, hand_over, make_topic, other_producer, register
 from benchmarks.kafka_postgres import ask, database
 from benchmarks.kafka_workers import PARTITIONS, processes, service, sharing
 from benchmarks.orders import expect
 
 STEPS = (("1 process", 1), ("2", 2), ("3", 3), ("2 again", 2), ("1 again", 1))
-AHEAD = 20_000  # events sent and not handled yet, at most
+AHEAD = 100_000  # events sent and not handled yet, at most
 CHUNK = 5_000
 LOOK_S = 0.01
 TALLIED = "SELECT coalesce(sum(succeeded), 0) FROM onward.tally"
@@ -48,12 +48,14 @@ class Load:
                 thread.join()
 
     def _send(self) -> None:
+        producer = other_producer()
         while not self._stopping.is_set():
             if self.sent - self.handled < AHEAD:
-                produce("sent", CHUNK)
+                hand_over(producer, "sent", CHUNK)
                 self.sent += CHUNK
             else:
                 sleep(LOOK_S)
+        assert producer.flush(ANSWER_S) == 0
 
     def _look(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
@@ -107,7 +109,7 @@ BENCHMARKS = [
         "onward run from one process to three and back, on Kafka and PostgreSQL, one INSERT each",
         {"onward": _measure},
         {f"{step}, {what}": unit for step, _ in STEPS for what, unit in (("rate", "events/s"), ("longest gap", "ms"))},
-        100_000,
+        200_000,
         2_000,
         rounds=3,
     )

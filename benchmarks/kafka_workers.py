@@ -129,7 +129,7 @@ BENCHMARKS = [
         rounds=3,
     )
     for name, handler, most, count in (
-        ("onward run --workers on Kafka and PostgreSQL, one INSERT each", "insert", 3, 100_000),
+        ("onward run --workers on Kafka and PostgreSQL, one INSERT each", "insert", 3, 400_000),
         ("onward run --workers on Kafka and PostgreSQL, 10 ms of waiting each", "wait", 2, 10_000),
     )
 ]
