@@ -33,6 +33,7 @@ DELIVERING = [name for name in names() if name.startswith("timers.")]
 RELAYING = [name for name in names() if name.startswith("relay.")]
 HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING + RELAYING]
 FAR_S = 3600.0
+QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"  # what is killed is missed no longer than that
 
 
 def test_there_are_failpoints_at_every_step() -> None:
@@ -45,7 +46,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path, keeping: Keeping) -> S
     """One SQLite file, or Kafka and PostgreSQL, which end with `keeping`."""
     if request.param == "file":
         return Stage(tmp_path)
-    return Stage(tmp_path, request.getfixturevalue("kafka").url, request.getfixturevalue("postgres_url"))
+    return Stage(tmp_path, request.getfixturevalue("kafka").url + QUICK, request.getfixturevalue("postgres_url"))
 
 
 @pytest.mark.parametrize("name", HANDLING)
