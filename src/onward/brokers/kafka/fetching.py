@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
@@ -30,6 +31,7 @@ SURE_S = 0.25  # less than the 0.5 s for which the client stops fetching after a
 LIVELY_S = 2.0  # so long after an event the next one is expected, and what it would wait for is asked ahead
 DOWN_S = 5.0
 ENDS_EVERY_S = 0.25
+STIR_S = 1.0
 
 _WEAK = {
     "session.timeout.ms": 10_000,  # a dead process's partitions stand still for so long
@@ -85,6 +87,7 @@ class Fetcher:
         self._ends_at = 0.0
         self._down_at: float | None = None
         self._unsure: set[int] = set()
+        self._moved = False
         self._commits: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         strong = {
@@ -155,6 +158,8 @@ class Fetcher:
         if not self.lanes.wait_for_room(POLL_S):
             return
         first = self._consumer.poll(POLL_S)
+        if self._moved:
+            self._stir()
         if first is None:
             self._unsure.clear()
             self._look_after_servers()
@@ -184,6 +189,18 @@ class Fetcher:
             self._sure_until = 0.0
         if self._commits:
             self._commit(wait=False)
+
+    def _stir(self) -> None:
+        """Ask the leaders something, for their connections to go on.
+
+        The client stops all its partitions while some come or go, and the thread of a connection that has nothing to
+        fetch then sleeps for up to a second, unless it is asked or told something.
+        """
+        self._moved = False
+        held = [TopicPartition(self._group.topic, partition, OFFSET_END) for partition in self.lanes.held]
+        with suppress(KafkaException):
+            if held:
+                self._consumer.offsets_for_times(held, timeout=STIR_S)
 
     def _note_ends(self) -> None:
         """Here and not where they are asked for: the client lets a call wait while another thread is in `poll`."""
@@ -289,6 +306,7 @@ class Fetcher:
             self._fail(error)
         except KafkaException as error:
             self._fail(self._client.teller.told(error, f"Beginning to read topic {self._group.topic!r}"))
+        self._moved = self._moved or bool(self.lanes.held)
         self.lanes.assign(begin)
         consumer.incremental_assign(
             [TopicPartition(self._group.topic, partition, offset) for partition, offset in begin.items()]
@@ -329,6 +347,7 @@ class Fetcher:
             self._commits.pop(partition, None)
             self._committed.pop(partition, None)
         consumer.incremental_unassign(places)
+        self._moved = True
 
     def _asked(self, request: Request) -> Mapping[int, int]:
         """What the event loop answers: nothing, if its own part failed; it is told there."""

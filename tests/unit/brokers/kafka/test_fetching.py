@@ -1,4 +1,4 @@
-"""When a fetcher asks whether the topic is still the one that it was: ahead of the events, while some are expected."""
+"""What a fetcher asks beside the events: whether the topic is still the same, and leaders that would fall silent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from onward.brokers.kafka import fetching, lanes
 from onward.brokers.kafka.address import parse
 from onward.brokers.kafka.client import Client
-from onward.brokers.kafka.fetching import LIVELY_S, POLL_S, SURE_S, Fetcher
+from onward.brokers.kafka.fetching import LIVELY_S, POLL_S, SURE_S, Fetcher, Request
 from onward.brokers.kafka.places import TopicState
 from onward.errors import BrokerError
 from onward.ports import Group, Place
@@ -28,13 +28,15 @@ class Scene:
         self.coming: list[Message] = []
         self.asked = 0
         self.topic: str | None = "first"  # its identity; None gives no answer
+        self.leaders_asked: list[list[int]] = []  # of which partitions, each time
+        self.silent = False
         monkeypatch.setattr(fetching, "Consumer", lambda *_args, **_more: self)
         monkeypatch.setattr(fetching, "monotonic", lambda: self.now)
         monkeypatch.setattr(lanes, "monotonic", lambda: self.now)
         cluster: Any = self
         group = Group("till", TOPIC, "me", _assigned, _nothing, _nothing, dict, "")
         client = Client(parse("kafka://127.0.0.1:1"), "till")
-        self.fetcher = Fetcher(client, cluster, group, tell=lambda: None, ask=lambda _request: None)
+        self.fetcher = Fetcher(client, cluster, group, tell=lambda: None, ask=_answered)
         self.fetcher.state = TopicState(TOPIC, "cluster", "first", {0: (0, 0)}, {0: 0})
         self.fetcher.lanes.assign({0: 0})
 
@@ -50,6 +52,14 @@ class Scene:
     def get_watermark_offsets(self, *_place: object, **_more: object) -> None:
         return None
 
+    def incremental_unassign(self, _places: list[TopicPartition]) -> None:
+        pass
+
+    def offsets_for_times(self, places: list[TopicPartition], **_more: object) -> None:
+        self.leaders_asked.append([place.partition for place in places])
+        if self.silent:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
     def identity(self, _topic: str) -> str:
         self.asked += 1
         if self.topic is None:
@@ -63,6 +73,10 @@ class Scene:
     def idle(self, polls: int) -> None:
         for _ in range(polls):
             self.fetcher._step()
+
+
+def _answered(request: Request) -> None:
+    request.done.set_result({})
 
 
 async def _assigned(partitions: Sequence[int]) -> Mapping[int, Place]:
@@ -116,3 +130,21 @@ def test_a_silence_without_an_answer_is_borne_and_the_next_event_asks_itself(mon
     scene.topic = "first"
     scene.event(1)
     assert scene.asked == before + 1
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_leaders_of_what_stays_are_asked_once_when_partitions_went(
+    monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    scene = Scene(monkeypatch)
+    scene.silent = silent
+    scene.fetcher.lanes.assign({1: 0, 2: 0})
+    scene.idle(1)
+    assert scene.leaders_asked == []
+    consumer: Any = scene
+    scene.fetcher._lost(consumer, [TopicPartition(TOPIC, 1)])
+    scene.idle(3)
+    assert scene.leaders_asked == [[0, 2]]
+    scene.fetcher._lost(consumer, [TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 2)])
+    scene.idle(3)
+    assert scene.leaders_asked == [[0, 2]]
