@@ -183,7 +183,7 @@ def test_an_input_that_can_not_be_opened_says_so(onward: Onward, database_path: 
 def test_the_number_of_a_dead_letter_that_no_file_can_hold_is_wrong_usage(onward: Onward) -> None:
     for command in ("show", "retry", "discard"):
         result = onward("dead-letters", command, "9223372036854775808")
-        assert (result.exit_code, "is not in the range" in result.stderr) == (2, True)
+        assert (result.exit_code, "is no id" in result.stderr) == (2, True)
 
 
 def test_long_input_tells_how_far_it_is_and_short_input_nothing(

@@ -22,7 +22,12 @@ class LetterId(click.ParamType):  # type: ignore[type-arg]  # it takes none whil
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         digits = str(value).removeprefix("r")
         if not digits.isdecimal() or not 0 < int(digits) < 1 << 63:  # what a store can hold
-            self.fail(f"{value!r} is no id: ids are whole numbers, with an r before what a broker refused.", param, ctx)
+            self.fail(
+                f"{value!r} is no id: ids are whole numbers from 1 on, with an r before what a broker refused."
+                " See `onward dead-letters list`.",
+                param,
+                ctx,
+            )
         return -int(digits) if str(value).startswith("r") else int(digits)
 
 
