@@ -62,14 +62,14 @@ async def work(
     reader, writer = await asyncio.open_connection(sock=parent)
     try:
         service = Service(plan, settings, chosen=chosen)
+        gc.collect()
+        gc.freeze()  # what is here stays to the end: a full collection need not go through it again and again
         try:
             await service.start()
         except OnwardError as error:
             logger.error("service %s can't start: %s", plan.name, error)
             _say(writer, {"refused": str(error)})
             return CANNOT_START
-        gc.collect()
-        gc.freeze()  # what is here stays to the end: a full collection need not go through it again and again
         async with _beating(service, writer):
             asked = asyncio.create_task(_asked_to_stop(reader))
             await asyncio.wait([asked, service.failure], return_when=asyncio.FIRST_COMPLETED)
