@@ -229,11 +229,13 @@ class PlainRunner:
     async def _write_soon(self, window: Window) -> None:
         """Let those who wait for the place set free begin first: the commit holds the loop while they wait.
 
-        For the same reason one commit says of several events that they are done, where no output waits for it.
+        For the same reason one commit says of several events that they are done, where no output waits for it, and
+        where the end of this process would not count against events that it has handled.
         """
         for _ in range(BEGINNING_TURNS):
             await asyncio.sleep(0)
-        await window.gather(self._gather_s)
+        if window.above_suspicion:
+            await window.gather(self._gather_s)
         await self._write(window)
 
     async def _write(self, window: Window) -> None:
@@ -252,12 +254,14 @@ class PlainRunner:
         conflicts = Conflicts(self._clock)
         while True:
             try:
+                settlement = window.settlement(results)
                 async with self._store.unit() as unit:
                     reach("plain.writing")
-                    await unit.commit(window.claim, window.settlement(results))
+                    await unit.commit(window.claim, settlement)
             except StoreConflictError as conflict:
                 await conflicts.stand_back(conflict)
             else:
+                window.cleared = window.cleared or settlement.clears_unclean
                 return
 
     async def settle(self, partition: int, within_s: float | None) -> None:

@@ -45,6 +45,8 @@ class Window:
         self.results = Results()
         self.stopping = False
         self.reviving = False
+        self.cleared = False
+        """Whether a commit has cleared the claim of its unclean start."""
         self.error: BaseException | None = None
         self._idle: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -68,6 +70,11 @@ class Window:
             finally:
                 self._pressing -= 1
         return self.error is None
+
+    @property
+    def above_suspicion(self) -> bool:
+        """Whether the process may end without a second unclean start, and without an attempt of an event in here."""
+        return self.cleared and self.claim.suspect_until <= self.claim.position.next
 
     async def gather(self, seconds: float) -> None:
         """Let more results come together for so long, or until somebody waits for those that are there."""

@@ -6,7 +6,6 @@ import pytest
 
 from onward import Event, FatalError
 from onward.errors import ClaimLostError
-from onward.pipeline import plain
 from onward.pipeline.context import Context
 from onward.pipeline.plain import PlainRunner
 from onward.ports import Claim, Outgoing
@@ -220,9 +219,7 @@ def test_what_breaks_beside_the_deliveries_is_told_by_check() -> None:
     asyncio.run(main())
 
 
-def test_an_event_that_ends_its_process_each_time_ends_as_a_dead_letter_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "GATHER_S", 0.0)
-
+def test_an_event_that_ends_its_process_each_time_ends_as_a_dead_letter_alone() -> None:
     async def main() -> None:
         running = 0
         beside: list[int] = []  # how many ran when the deadly one began, by process

@@ -27,8 +27,9 @@ def test_one_commit_says_of_events_handled_one_after_the_other_that_they_are_don
         commits: list[int] = []
         stage = Stage()
         stage.on(note, Noted)
-        runner, claim = await stage.plain()
-        for n in range(5):
+        runner, claim = await stage.begin_plainly(Noted(n=0))
+        await until(lambda: claim.position.next == 1)
+        for n in range(1, 5):
             await stage.publish(Noted(n=n))
             assert await runner.handle(claim, stage.delivery(n)) is None
             await asyncio.sleep(0)
@@ -45,8 +46,11 @@ def test_an_event_without_an_output_is_marked_as_done_though_nothing_follows() -
     async def main() -> None:
         stage = Stage()
         stage.on(note, Noted)
-        _, claim = await stage.begin_plainly(Noted(n=1))
+        runner, claim = await stage.begin_plainly(Noted(n=0))
         await until(lambda: claim.position.next == 1)
+        await stage.publish(Noted(n=1))
+        assert await runner.handle(claim, stage.delivery(1)) is None
+        await until(lambda: claim.position.next == 2)
 
     asyncio.run(main())
 
@@ -59,14 +63,31 @@ def test_an_output_waits_for_no_more_events_and_takes_those_before_it_along() ->
 
         stage = Stage()
         stage.on(bill)
-        runner, claim = await stage.begin_plainly(*(Ordered(customer=f"c{n}", n=n) for n in (1, 2)))
+        runner, claim = await stage.begin_plainly(Ordered(customer="ann", n=0))
+        await until(lambda: claim.position.next == 1)
+        await stage.publish(*(Ordered(customer=f"c{n}", n=n) for n in (1, 2)))
+        assert await runner.handle(claim, stage.delivery(1)) is None
         for _ in range(50):
             await asyncio.sleep(0)
-        assert claim.position.next == 0
+        assert claim.position.next == 1
         await stage.publish(Ordered(customer="ann", n=3))
-        assert await runner.handle(claim, stage.delivery(2)) is None
-        await until(lambda: claim.position.next == 3)
+        assert await runner.handle(claim, stage.delivery(3)) is None
+        await until(lambda: claim.position.next == 4)
         assert stage.bills() == [3]
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_first_since_a_claim_waits_for_no_more_events() -> None:
+    """Until something is written, the end of the process counts as an unclean start of all that it had in hand."""
+
+    async def main() -> None:
+        stage = Stage()
+        stage.on(note, Noted)
+        _, claim = await stage.begin_plainly(Noted(n=1))
+        await until(lambda: claim.position.next == 1)
+        assert stage.account()[1:] == (0, 0)
 
     asyncio.run(main())
 
@@ -75,12 +96,16 @@ def test_an_output_waits_for_no_more_events_and_takes_those_before_it_along() ->
 def test_a_dead_letter_waits_for_no_more_events() -> None:
     async def main() -> None:
         async def refuse(noted: Noted) -> None:
-            raise FatalError("never")
+            if noted.n == 1:
+                raise FatalError("never")
 
         stage = Stage()
         stage.on(refuse, Noted)
-        _, claim = await stage.begin_plainly(Noted(n=1))
+        runner, claim = await stage.begin_plainly(Noted(n=0))
         await until(lambda: claim.position.next == 1)
+        await stage.publish(Noted(n=1))
+        assert await runner.handle(claim, stage.delivery(1)) is None
+        await until(lambda: claim.position.next == 2)
         assert len(stage.letters()) == 1
 
     asyncio.run(main())
