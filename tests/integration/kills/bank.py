@@ -16,6 +16,10 @@ CREATE TABLE IF NOT EXISTS effect
 INSERT = "INSERT INTO effect (handler, key, n) VALUES (:handler, :key, :n)"
 
 
+OFTEN = 100
+"""Attempts: where processes are killed at random, no event that was hit often is to be taken for one that ends them."""
+
+
 class Paid(Event, type="bank.paid", topic="payments", key="account"):
     account: str
     n: int
@@ -35,31 +39,31 @@ careful = App("careful", schema=TABLES)
 plain = App("plain", schema=TABLES)
 
 
-@direct.on(Paid)
+@direct.on(Paid, retry=Retry(max_attempts=OFTEN))
 async def book(paid: Paid, tx: Transaction) -> Booked:
     await tx.execute(INSERT, handler="book", key=paid.account, n=paid.n)
     return Booked(account=paid.account, n=paid.n)
 
 
-@direct.on(Booked)
+@direct.on(Booked, retry=Retry(max_attempts=OFTEN))
 async def confirm(booked: Booked, tx: Transaction) -> None:
     await tx.execute(INSERT, handler="confirm", key=booked.account, n=booked.n)
 
 
-@careful.on(Paid, retry=Retry(first_s=0.01))
+@careful.on(Paid, retry=Retry(max_attempts=OFTEN, first_s=0.01))
 async def review(paid: Paid, tx: Transaction, ctx: Context) -> None:
     await tx.execute(INSERT, handler="review", key=paid.account, n=paid.n)
     if paid.n % 40 == 0 and ctx.attempt == 1:
         raise Stumble
 
 
-@plain.on(Paid, concurrency=8)
+@plain.on(Paid, concurrency=8, retry=Retry(max_attempts=OFTEN))
 async def notify(paid: Paid, ctx: Context) -> None:
     async with ctx.transaction() as tx:
         await tx.execute(INSERT, handler="notify", key=paid.account, n=paid.n)
 
 
-@plain.on(Paid, concurrency=8)
+@plain.on(Paid, concurrency=8, retry=Retry(max_attempts=OFTEN))
 async def forward(paid: Paid) -> Booked | None:
     return Booked(account=f"forwarded-{paid.account}", n=paid.n) if paid.n % 10 == 0 else None
 
