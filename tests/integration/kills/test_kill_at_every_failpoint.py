@@ -57,7 +57,8 @@ def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, 
     with stage.running(service, failpoint=failpoint):
         for handler in EFFECTS[service]:
             assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
-        assert stage.fired() == failpoint.count(",") + 1, f"{name} was never reached"
+        # A handler without an effect in the store may come to its events after the others.
+        stage.until(lambda: stage.fired() == failpoint.count(",") + 1, f"{name} is reached")
     for handler in EFFECTS[service]:
         assert len(stage.effects(handler)) == EVENTS
 
