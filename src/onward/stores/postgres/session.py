@@ -139,20 +139,17 @@ class Session:
         except psycopg.Error as error:
             raise translate(error, doing) from error
 
-    async def run(
-        self, sql: str, args: Arguments, doing: str, *, binary: bool = False, before: Sequence[Command] = ()
-    ) -> StatementResult:
+    async def run(self, sql: str, args: Arguments, doing: str, *, before: Sequence[Command] = ()) -> StatementResult:
         """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for.
 
-        `binary` halves what travels where the rows are mostly bytes. `before` travels with it: of an error it is then
-        not known whose it is.
+        `before` travels with it: of an error it is then not known whose it is.
         """
         begun_at = monotonic()
         try:
             if before:
                 answer = await self._speaker.tell_and_ask(before, sql, args)
             else:
-                answer = await self._speaker.ask(sql, args, binary=binary)
+                answer = await self._speaker.ask(sql, args)
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()

@@ -38,12 +38,12 @@ class Speaker:
         self._names = Names()
         self._adapt()
 
-    async def ask(self, sql: str, args: Arguments, *, binary: bool = False) -> Answer:
+    async def ask(self, sql: str, args: Arguments) -> Answer:
         """One statement. Raises psycopg.Error, or the error of an argument."""
-        if args and not binary:
+        if args:
             return await self.tell_and_ask((), sql, args)
         self._adapt()
-        result = await self._connection.wait(self._asking(sql.encode(self._codec), args, int(binary)))
+        result = await self._connection.wait(self._asking(sql.encode(self._codec)))
         self._names.settle([result])
         return self._answer(result)
 
@@ -146,19 +146,8 @@ class Speaker:
                 said += 1
                 yield
 
-    def _asking(self, query: bytes, args: Arguments, result_format: int) -> PQGen[PGresult]:
-        if args or result_format:
-            types = self._types
-            values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
-            self._pgconn.send_query_params(
-                query,
-                values,
-                param_types=types.types or (),
-                param_formats=types.formats,
-                result_format=result_format,
-            )
-        else:
-            self._pgconn.send_query(query)
+    def _asking(self, query: bytes) -> PQGen[PGresult]:
+        self._pgconn.send_query(query)
         results: list[PGresult] = yield from execute(self._pgconn)
         return results[0]
 
