@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from time import time_ns
 
 from onward import ids
@@ -69,8 +68,8 @@ class KafkaBroker:
             published += len(events)
 
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
-        millis = time_ns() // 1_000_000
-        time = datetime.now(UTC).isoformat().replace("+00:00", "Z").encode()
+        micros = time_ns() // 1_000
+        millis, time = micros // 1_000, wire.moment(micros)
         heading = self._headings.of
         places = self._partitions.of(outgoing)
         for event, partition, new_id in zip(outgoing, places, ids.uuid7_texts(len(outgoing)), strict=True):
