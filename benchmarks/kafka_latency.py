@@ -20,6 +20,7 @@ from benchmarks.harness import Benchmark
 from benchmarks.kafka_orders import ANSWER_S, EVENTS, OrderSent, fields, make_topic, servers, service
 from benchmarks.latency import READY
 from benchmarks.orders import environment, expect
+from onward import App
 
 WARM_UP = 50
 LOAD_PER_S = 500
@@ -84,7 +85,7 @@ def _producer() -> Producer:
 
 
 def _consume_raw(folder: Path) -> None:
-    answer = _answering(folder)
+    answer = answering(folder)
     options = {"group.id": folder.name, "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
     consumer = Consumer({"bootstrap.servers": servers(), **options})
 
@@ -95,17 +96,22 @@ def _consume_raw(folder: Path) -> None:
     while True:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
-            _answer(decode(message.value() or b""), answer)
+            reply(decode(message.value() or b""), answer)
 
 
 async def _consume_by_onward(folder: Path) -> None:
-    answer = _answering(folder)
+    answer = answering(folder)
     app = service(folder, "sent")
 
     async def handle(order: OrderSent) -> None:
-        _answer(order, answer)
+        reply(order, answer)
 
     app.on(EVENTS["sent"])(handle)
+    await serve(app, answer)
+
+
+async def serve(app: App, answer: socket.socket) -> None:
+    """Handle events for ever; READY is answered once all partitions are held."""
     async with app.lifespan() as running:
         assert running is not None
         while not all(running.snapshot()["partitions"].values()):  # noqa: ASYNC110 - seen from outside
@@ -114,12 +120,14 @@ async def _consume_by_onward(folder: Path) -> None:
         await asyncio.Event().wait()
 
 
-def _answer(order: OrderSent, answer: socket.socket) -> None:
+def reply(order: OrderSent, answer: socket.socket) -> None:
+    """Which order is handled, and when; nothing where it is one of the load."""
     if order.customer_id != LOAD:
         answer.send(b"%s %d" % (order.order_id.encode(), perf_counter_ns()))
 
 
-def _answering(folder: Path) -> socket.socket:
+def answering(folder: Path) -> socket.socket:
+    """Where the measuring process hears of what is handled."""
     answer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     answer.connect(str(folder / "answers"))
     return answer

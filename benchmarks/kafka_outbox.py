@@ -14,13 +14,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter_ns
-from typing import Any
 
 import psycopg
 
 from benchmarks import kafka_outbox_loop
 from benchmarks.harness import Benchmark
-from benchmarks.kafka_latency import LOAD, decode, encode
+from benchmarks.kafka_latency import LOAD, answering, decode, encode, reply, serve
 from benchmarks.kafka_orders import ANSWER_S, EVENTS, PARTITIONS, OrderSent, fields, make_topic, servers
 from benchmarks.kafka_postgres import SCHEMA, TAKE, database
 from benchmarks.latency import READY
@@ -133,31 +132,15 @@ async def _load(side: str, folder: Path, url: str) -> None:
 
 
 async def _consume(folder: Path, url: str) -> None:
-    answer = _answering(folder)
+    answer = answering(folder)
     app = _service(folder, url)
 
     async def handle(order: OrderSent, tx: Transaction) -> None:
         await tx.execute(TAKE, n=order.quantity, sku=order.sku)
-        _answer(order, answer)
+        reply(order, answer)
 
     app.on(EVENTS["sent"])(handle)
-    async with app.lifespan() as running:
-        assert running is not None
-        while not all(running.snapshot()["partitions"].values()):  # noqa: ASYNC110 - seen from outside
-            await asyncio.sleep(0.01)
-        answer.send(READY)
-        await asyncio.Event().wait()
-
-
-def _answer(order: Any, answer: socket.socket) -> None:
-    if order.customer_id != LOAD:
-        answer.send(b"%s %d" % (order.order_id.encode(), perf_counter_ns()))
-
-
-def _answering(folder: Path) -> socket.socket:
-    answer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    answer.connect(str(folder / "answers"))
-    return answer
+    await serve(app, answer)
 
 
 def _part(side: str, part: str, folder: Path, url: str) -> None:
@@ -166,7 +149,7 @@ def _part(side: str, part: str, folder: Path, url: str) -> None:
     elif side != RAW:
         asyncio.run(_consume(folder, url))
     else:
-        answer = _answering(folder)
+        answer = answering(folder)
         ready = partial(answer.send, READY)
         if part == "relay":
             kafka_outbox_loop.relay(url, "sent", ready)
@@ -174,7 +157,7 @@ def _part(side: str, part: str, folder: Path, url: str) -> None:
 
             def handle(value: bytes) -> tuple[OrderSent, Callable[[], None]]:
                 order = decode(value)
-                return order, partial(_answer, order, answer)
+                return order, partial(reply, order, answer)
 
             kafka_outbox_loop.consume(url, folder.name, "sent", ready, handle)
 
