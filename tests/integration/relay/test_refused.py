@@ -40,6 +40,12 @@ class Keyless(Event, type="relay.keyless", topic="compacted"):
     n: int
 
 
+class Keyed(Event, type="relay.keyed", topic="compacted", key="key"):
+    key: str
+    n: int
+    text: str
+
+
 def made(stage: Stage, kafka: Kafka, topic: str, setting: str, value: str) -> None:
     """Somebody made the topic before us, and otherwise than we would have."""
     kafka.create_topic(topic, 1)
@@ -171,6 +177,33 @@ def test_what_kafka_refuses_though_it_has_a_number_is_kept_apart_and_others_go_o
     ((why,),) = stage.rows(KEPT)
     assert "A compacted topic needs a key" in str(why)
     assert stage.rows("SELECT count(*) FROM onward_outbox") == [(0,)]
+
+
+def test_what_kafka_refuses_amid_others_that_it_has_is_kept_apart(kafka: Kafka, tmp_path: Path) -> None:
+    """It is neither the first nor the last of its batch, of which Kafka took the first part and not the rest."""
+    stage = Stage(kafka, tmp_path)
+    made(stage, kafka, "compacted", "cleanup.policy", "compact")
+    alter(stage, "compacted", "max.message.bytes", str(TOPIC_BYTES))
+    app = stage.app()
+    heard: list[int] = []
+
+    @app.on(Keyed)
+    async def hear(keyed: Keyed, tx: Transaction) -> None:
+        heard.append(keyed.n)
+
+    before, behind = (
+        [Keyed(key="a", n=n, text="x" * 900) for n in numbers] for numbers in (range(100), range(100, 200))
+    )
+
+    async def publish() -> None:
+        async with app.lifespan():
+            await app.publish(*before, Keyless(n=1), *behind)
+            await stage.until(lambda: len(heard) == 200)
+
+    asyncio.run(publish())
+    assert heard == [*range(200)]
+    ((why,),) = stage.rows(KEPT)
+    assert "A compacted topic needs a key" in str(why)
 
 
 def test_nothing_of_a_key_is_on_kafka_behind_one_that_was_refused(kafka: Kafka, tmp_path: Path) -> None:

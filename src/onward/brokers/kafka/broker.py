@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
 from time import time_ns
 
 from onward import ids
@@ -19,6 +21,8 @@ from onward.brokers.kafka.publishing import Prepared, Senders
 from onward.errors import BrokerError, EncodeError, PublishUncertainError
 from onward.ports import Capabilities, Group, Outgoing
 from onward.topics import Topic
+
+_topic_of, _value_of = itemgetter(0), itemgetter(3)
 
 
 class KafkaBroker:
@@ -69,12 +73,10 @@ class KafkaBroker:
 
     def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
         micros = time_ns() // 1_000
-        millis, time = micros // 1_000, wire.moment(micros)
-        heading = self._headings.of
-        places = self._partitions.of(outgoing)
-        for event, partition, new_id in zip(outgoing, places, ids.uuid7_texts(len(outgoing)), strict=True):
-            key = None if event.key is None else event.key.encode()
-            yield event.topic, event.value, key, partition, millis, heading(event, new_id, source, time)
+        keys = [None if event.key is None else event.key.encode() for event in outgoing]
+        headings = self._headings.of_all(outgoing, ids.uuid7_texts(len(outgoing)), source, wire.moment(micros))
+        topics, values = map(_topic_of, outgoing), map(_value_of, outgoing)
+        return zip(topics, values, keys, self._partitions.of(outgoing), repeat(micros // 1_000), headings, strict=False)
 
     async def consume(self, group: Group) -> KafkaConsumer:
         consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)

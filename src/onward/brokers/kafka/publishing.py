@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from operator import itemgetter
 from threading import Event, Thread
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -47,6 +50,9 @@ _FOR_GOOD = frozenset(
 )
 """However often the same message is sent."""
 
+_BEHIND = frozenset({KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE})
+"""Given up since something before it failed."""
+
 _TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
 _NOTHING_SENT = frozenset(
     {
@@ -62,35 +68,60 @@ Prepared = tuple[str, bytes | None, bytes | None, int, int, Headers]
 """One message as the client takes it: topic, value, key, partition, milliseconds since the epoch, headers."""
 
 
-class _Batch:
-    """What one `send` waits for; counted in the poller's thread."""
+_Answer = Callable[[KafkaError | None, Message], None]
 
-    def __init__(self, count: int, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
-        self.count = count
+_lane = itemgetter(0, 3)
+
+
+class _Batch:
+    """What one `send` waits for; counted in the poller's thread.
+
+    Kafka is asked what became of the first and the last message of a lane: what lies between can't be missing where the
+    last one is there, nor be there where the first one is not. To hear of each would take the interpreter for each, amid what goes on in it.
+    """
+
+    def __init__(self, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
+        self.asked = 0
+        self.told = 0
+        self.handed_over = False
         self.published = 0
-        self.failed = 0
+        """At least."""
         self.error: KafkaError | None = None
         self.done = done
         self._complete = complete
 
-    def delivered(self, error: KafkaError | None, _message: Message) -> None:
+    def answers(self, messages: Sequence[Prepared]) -> list[_Answer | None]:
+        """For each of these, what takes Kafka's answer, where it is asked for."""
+        lanes = list(map(_lane, messages))
+        counts = Counter(lanes)
+        last = dict(zip(lanes, range(len(lanes)), strict=True))
+        first = dict(zip(reversed(lanes), reversed(range(len(lanes))), strict=True))
+        answers: list[_Answer | None] = [None] * len(lanes)
+        for lane, place in first.items():
+            answers[place] = partial(self._answered, 1)
+            if last[lane] != place:
+                answers[last[lane]] = partial(self._answered, counts[lane] - 1)
+        return answers
+
+    def _answered(self, count: int, error: KafkaError | None, _message: Message) -> None:
+        """Of `count` messages, the last of which is told of."""
         if error is None:
-            self.published += 1
+            self.published += count
         else:
-            self.failed += 1
             self.error = self.error or error
-        if self.published + self.failed >= self.count:
+        self.told += 1
+        if self.over:
             self._complete.append(self)
 
-    def cut(self, count: int) -> None:
-        """No more than the first `count` were handed over."""
-        self.count = count
+    def end(self) -> None:
+        """No more is handed over."""
+        self.handed_over = True
         if self.over and not self.done.done():
             self.done.set_result(None)
 
     @property
     def over(self) -> bool:
-        return self.published + self.failed >= self.count
+        return self.handed_over and self.told == self.asked
 
 
 class Sender:
@@ -115,6 +146,7 @@ class Sender:
         self._handing = asyncio.Lock()
         self._closing = False
         self.abandoned = False
+        self._ended_by = ""  # what the client says that ended it
         try:
             self._producer = Producer(options | _STRONG, logger=LIBRARY_LOG)
         except KafkaException as error:
@@ -128,7 +160,8 @@ class Sender:
             try:
                 self._poll()
             except KafkaException as error:  # the client sends nothing more: what waits is told so by the next polls
-                LIBRARY_LOG.info("a producer ended: %s", self._client.teller.scrub(str(error.args[0])))
+                self._ended_by = self._client.teller.scrub(str(error.args[0]))
+                LIBRARY_LOG.info("a producer ended: %s", self._ended_by)
                 self.abandon()
             if (self._complete or self._full) and not self._telling and not self._loop.is_closed():
                 self._telling = True
@@ -162,61 +195,67 @@ class Sender:
                 done.set_result(None)
 
     async def send(self, messages: Iterable[Prepared], events: Sequence[Outgoing]) -> None:
-        """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
+        """All of them acknowledged, in this order per partition. Messages are asked for when it is their turn.
 
         Raises BrokerError and EncodeError where none was published, PublishUncertainError where some may have been.
         """
-        batch = _Batch(len(events), self._loop.create_future(), self._complete)
+        batch = _Batch(self._loop.create_future(), self._complete)
         refused: OnwardError | None = None
         try:
             async with asyncio.timeout(self.timeout_s):
                 async with self._handing:  # whoever began first is first
                     refused = await self._enqueue(messages, events, batch)
+                    batch.end()
                     self._wake()
-                if batch.count:
-                    await batch.done
+                await batch.done
         except TimeoutError:
             self.abandon()
             raise self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s") from None
-        if refused is None and batch.error is None:
+        error = batch.error
+        if refused is None and error is None:
             return
-        if batch.published or (batch.error is not None and batch.error.code() not in _NOTHING_SENT):
-            why = str(refused) if batch.error is None else self._client.teller.scrub(batch.error.str())
-            for_good = batch.error is not None and batch.error.code() in _FOR_GOOD
-            raise self._uncertain(batch, len(events), why, refused=for_good)
+        if batch.published or (error is not None and error.code() not in _NOTHING_SENT):
+            raise self._doubt(batch, len(events), refused)
         if refused is None:
-            assert batch.error is not None
-            refused = self._refusal(batch.error, events)
+            assert error is not None
+            refused = self._refusal(error, events)
         raise refused
 
     async def _enqueue(
         self, messages: Iterable[Prepared], events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
-        produce, delivered = self._producer.produce, batch.delivered
-        for number, (topic, value, key, partition, millis, headers) in enumerate(messages):
-            if number % YIELD_EVERY == 0 and number:
+        produce, handed, rest = self._producer.produce, 0, iter(messages)
+        while part := list(islice(rest, YIELD_EVERY)):
+            if handed:
                 await asyncio.sleep(0)
-            while True:
-                if self.abandoned:  # what comes before it may be missing: it must not be there without that
-                    return self._left_behind(batch, number)
-                try:
-                    produce(topic, value, key, partition, on_delivery=delivered, timestamp=millis, headers=headers)
-                    break
-                except BufferError:
-                    self._wake()
-                    if self._full:
-                        await self._room.wait()
-                    else:
-                        self._room.clear()
-                        self._full = True  # and try again: what became free before was not told
-                except KafkaException as error:
-                    batch.cut(number)
-                    return self._refusal(error.args[0], events[number : number + 1])
+            for message, answer in zip(part, batch.answers(part), strict=True):
+                topic, value, key, partition, millis, headers = message
+                batch.asked += answer is not None
+                while True:
+                    if self.abandoned:  # what comes before it may be missing: it must not be there without that
+                        batch.asked -= answer is not None
+                        return self._left_behind()
+                    try:
+                        produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
+                        break
+                    except BufferError:
+                        await self._wait_for_room()
+                    except KafkaException as error:
+                        batch.asked -= answer is not None
+                        return self._refusal(error.args[0], events[handed : handed + 1])
+                handed += 1
         return None
 
-    def _left_behind(self, batch: _Batch, number: int) -> OnwardError:
-        batch.cut(number)
+    async def _wait_for_room(self) -> None:
+        self._wake()
+        if self._full:
+            await self._room.wait()
+        else:
+            self._room.clear()
+            self._full = True  # and try again: what became free before was not told
+
+    def _left_behind(self) -> OnwardError:
         return BrokerError(
             f"An earlier send to Kafka at {self._client.address.servers} failed, and what had to come behind it was not"
             " sent. Send it again."
@@ -240,11 +279,21 @@ class Sender:
             )
         return self._client.teller.told(error, f"Publishing to topic {names}")
 
+    def _doubt(self, batch: _Batch, count: int, refused: OnwardError | None) -> PublishUncertainError:
+        """`refused` says why not all were handed over, where that is so."""
+        error = batch.error
+        if error is None:
+            return self._uncertain(batch, count, str(refused))
+        if error.code() in _BEHIND and self._ended_by:  # by one that Kafka refused, and nobody asked of
+            return self._uncertain(batch, count, self._ended_by, refused=True)
+        return self._uncertain(batch, count, self._client.teller.scrub(error.str()), refused=error.code() in _FOR_GOOD)
+
     def _uncertain(self, batch: _Batch, count: int, why: str, *, refused: bool = False) -> PublishUncertainError:
+        """`refused` where that is what will happen to one of them each time, or may be."""
         return PublishUncertainError(
             f"Publishing {count} event(s) to Kafka at {self._client.address.servers} failed ({why}): {batch.published}"
-            " are there, and of the others some may be. To publish again may publish those twice; a handler that keeps"
-            " to the event's key takes no harm.",
+            " are there, or more, and of the others some may be. To publish again may publish those twice; a handler"
+            " that keeps to the event's key takes no harm.",
             published=batch.published,
             count=count,
             refused=refused,

@@ -8,10 +8,11 @@ messages, with a list of pairs each, cost more to follow than to read. So `heade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +37,8 @@ _TIME = "ce_time"
 _TIME_AT = 5  # behind the source
 _SECOND = ("ce_dataversion", b"1")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_kind_of = itemgetter(1, 2, 5, 6, 7)  # type, version, extra, id and source
 
 Headers = list[tuple[str, str | bytes | None]]  # as the client library wants them: ours are all bytes
 
@@ -178,6 +181,17 @@ class Headings:
         written[_ID_AT] = (_ID, _id(event.id or new_id))
         written[_TIME_AT] = (_TIME, time)
         return written
+
+    def of_all(
+        self, events: Sequence[Outgoing], new_ids: Iterable[bytes], source: str, time: bytes
+    ) -> Iterator[Headers]:
+        """`of` for each, `new_ids` in text. Quicker for many of one kind that have no ids yet."""
+        if len(set(map(_kind_of, events))) == 1:
+            event = events[0]
+            if event.type and not event.extra and event.id is None:
+                first, second, third, _, by, when, content = self.of(event, b"", source, time)
+                return ([first, second, third, (_ID, new_id), by, when, content] for new_id in new_ids)
+        return (self.of(event, new_id, source, time) for event, new_id in zip(events, new_ids, strict=True))
 
     def numbered(self, event: Outgoing, id_text: bytes, time: bytes, number: bytes) -> Headers:
         """As `of`, with a relay's number, of an event that has a source, and an id, here in text."""
