@@ -77,7 +77,7 @@ class _Batch:
     """What one `send` waits for; counted in the poller's thread.
 
     Kafka is asked what became of the first and the last message of a lane: what lies between can't be missing where the
-    last one is there, nor be there where the first one is not. To hear of each would take the interpreter for each, amid what goes on in it.
+    last one is there, nor be there where the first one is not. To hear of each would stop the event loop for each.
     """
 
     def __init__(self, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
