@@ -269,8 +269,9 @@ class App:
         if settings.database is not None:
             return runtime.Home(self.name, place)
         if self._engine is not None:
-            return runtime.Home(self.name, place, self._engine.store.identity)
-        return runtime.Home(self.name, place, lambda: runtime.identity_of(settings))
+            return runtime.Home(self.name, place, self._engine.store.identity, self._engine.wake_relay)
+        wake = runtime.waker_of(settings, self.name)
+        return runtime.Home(self.name, place, lambda: runtime.identity_of(settings), wake)
 
     async def _opened(self) -> Engine:
         if self._engine is None:

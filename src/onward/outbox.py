@@ -24,6 +24,8 @@ class Home:
     place: str  # as the transactions of its store have it
     identity: str | Callable[[], str] = ""
     """Of a store on PostgreSQL, where users have connections of their own; or what asks the database, and waits."""
+    wake: Callable[[], None] = lambda: None
+    """Has events leave that were committed on such a connection. From any thread; waits for nothing, never raises."""
 
 
 class Outbox:
@@ -58,6 +60,7 @@ class Outbox:
             identity = self._home.identity
             store = identity if isinstance(identity, str) else identity()
             self._guest.publish(outgoing, self._home.service, store)
+            self._guest.call_after_commit(self._home.wake)
 
     async def publish(self, *events: object, at: datetime | None = None, delay: Delay | None = None) -> None:
         """`add` for what has to be awaited too."""
@@ -67,6 +70,7 @@ class Outbox:
             identity = self._home.identity
             store = identity if isinstance(identity, str) else await asyncio.to_thread(identity)
             await self._guest.publish_async(outgoing, self._home.service, store)
+            self._guest.call_after_commit(self._home.wake)
 
 
 def _statements(session: Any) -> Any:

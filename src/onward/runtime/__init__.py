@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onward.runtime.opening import identity_of as identity_of
     from onward.runtime.opening import open_engine as open_engine
     from onward.runtime.opening import place_of as place_of
+    from onward.runtime.opening import waker_of as waker_of
     from onward.runtime.service import Service as Service
     from onward.runtime.service import ServicePlan as ServicePlan
 
@@ -29,6 +30,7 @@ _HOMES = {
     "open_engine": "onward.runtime.opening",
     "place_of": "onward.runtime.opening",
     "sessions": "onward.pipeline.sessions",
+    "waker_of": "onward.runtime.opening",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import Protocol
@@ -40,6 +40,8 @@ class Outlets:
 
     outbox: Outbox
     relay: Relay
+    told: Callable[[], None] = lambda: None
+    """To be called from any thread when a transaction of the user's own has put something there."""
 
 
 @dataclass(slots=True)
@@ -106,6 +108,11 @@ class Engine:
         """Why what is published does not leave."""
         trouble = self.outlets.relay.trouble if self.outlets is not None else ""
         return [trouble] if trouble else []
+
+    def wake_relay(self) -> None:
+        """After a commit on a connection of the user's own. From any thread; waits for nothing and never raises."""
+        if self.outlets is not None:
+            self.outlets.told()
 
     def _told(self, topics: Iterable[str]) -> None:
         names = set(topics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -62,7 +63,7 @@ def _on_postgres(service: str, settings: Settings, broker: Any) -> Engine:
     relay = Relay(store.outbox, broker.outlet, service)
     store.appended += [relay.told, store.outbox.announce]
     store.outbox.heard.append(relay.told)
-    return Engine(service, broker, store, SystemClock(), None, Outlets(store.outbox, relay))
+    return Engine(service, broker, store, SystemClock(), None, Outlets(store.outbox, relay, store.told))
 
 
 def place_of(settings: Settings) -> str:
@@ -80,3 +81,9 @@ def identity_of(settings: Settings) -> str:
     """Which store it is, on PostgreSQL. It is asked once, over a connection of its own. Raises StoreError."""
     identity: str = adapter("onward.stores.postgres.guests").identity_of(settings.store)
     return identity
+
+
+def waker_of(settings: Settings, service: str) -> Callable[[], None]:
+    """What wakes the service's relay, on PostgreSQL, in a process that has not opened the service."""
+    wake: Callable[[], None] = adapter("onward.stores.postgres.crier").waker_of(settings.store, service)
+    return wake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import Error
@@ -46,3 +47,6 @@ class DjangoGuest:
             "A transaction of Django belongs to synchronous code. Write `app.outbox(connection).add(event)` there,"
             " inside `with transaction.atomic():`; nothing was published."
         )
+
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        self._connection.on_commit(wake)

@@ -40,6 +40,10 @@ class Guest(Protocol):
 
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None: ...
 
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        """Of what was just published, where the library tells of the commit; else `wake` is never called."""
+        ...
+
 
 def visit(outgoing: Sequence[Outgoing], service: str, store: str) -> Visit:
     """Write rows into the outbox, by the transaction that is open. `store` is the identity of the service's own.

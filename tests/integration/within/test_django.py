@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from onward.errors import StoreError, TransactionError
 from tests.integration.within.till import Paid, Till, Undone
+from tests.integration.within.waking import Listener, criers, join_criers
 
 NAMES = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 
@@ -72,3 +73,23 @@ def test_a_failed_transaction_of_django_says_why(django_till: Till) -> None:
         with pytest.raises(StoreError, match="Publishing in a transaction of Django failed"):
             django_till.app.outbox(connection).add(Paid(n=1))
     assert django_till.waiting() == []
+
+
+def test_the_relay_is_told_of_a_commit_of_django_and_of_no_rollback(
+    django_till: Till, listener: Listener, brief: None
+) -> None:
+    outbox = django_till.app.outbox(connection)
+    with suppress(Undone), transaction.atomic():
+        outbox.add(Paid(n=1))
+        raise Undone
+    with transaction.atomic():
+        with suppress(Undone), transaction.atomic():
+            outbox.add(Paid(n=2))
+            raise Undone
+    assert criers() == []
+    with transaction.atomic():
+        with transaction.atomic():
+            outbox.add(Paid(n=3))
+        assert criers() == []
+    assert listener.hears() == "till"
+    join_criers()

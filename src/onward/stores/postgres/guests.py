@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +38,9 @@ class ConnectionGuest:
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        """psycopg tells of no commit."""
+
 
 class AsyncConnectionGuest:
     """A `psycopg.AsyncConnection`."""
@@ -58,6 +62,9 @@ class AsyncConnectionGuest:
             await go_through_async(visit(outgoing, service, store), run)
         except psycopg.Error as error:
             raise translate(error, DOING) from error
+
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        """psycopg tells of no commit."""
 
 
 @lru_cache(64)

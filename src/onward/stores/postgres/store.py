@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from os import urandom
 
 from onward.errors import StoreCorruptError, TransactionError
@@ -62,6 +63,7 @@ class PostgresStore:
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="onward-sync")
         self._inside: set[object] = set()
         self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.outbox = PostgresOutbox(address, service)
         """What its transactions published; it connects when a relay uses it."""
         self.appended: list[Callable[[set[str]], None]] = []
@@ -76,12 +78,19 @@ class PostgresStore:
         for tell in self.appended:
             tell({outbox_of(self._service)})
 
+    def told(self) -> None:
+        """Somebody else has put something into the outbox. From any thread; waits for nothing and never raises."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._tell)
+
     async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         if asyncio.current_task() in self._inside:
             raise read_inside()
         return await read(self._connections, sql, params)
 
     async def open(self, service: ServiceEntry) -> list[int]:
+        self._loop = asyncio.get_running_loop()
         async with self._connections.transaction() as session:
             await lock(session)
             await ready(session, self._connections.address)

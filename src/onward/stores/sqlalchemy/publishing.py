@@ -7,6 +7,7 @@ written right before COMMIT. A savepoint that is rolled back takes with it what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ class _Published:
 
     waiting: list[_Waiting] = field(default_factory=list)
     committed: bool = False  # the transaction that ends next
+    wakes: set[Callable[[], None]] = field(default_factory=set)  # what to call once all is committed
 
 
 class ConnectionGuest:
@@ -55,6 +57,9 @@ class ConnectionGuest:
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        """SQLAlchemy tells before the commit of a connection, and not after it."""
+
 
 class AsyncConnectionGuest:
     """An `AsyncConnection`."""
@@ -67,6 +72,9 @@ class AsyncConnectionGuest:
 
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
         await self._connection.run_sync(_write, outgoing, service, store)
+
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        """SQLAlchemy tells before the commit of a connection, and not after it."""
 
 
 class SessionGuest:
@@ -84,6 +92,9 @@ class SessionGuest:
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        _call_after_commit(self._session, wake)
+
 
 class AsyncSessionGuest:
     """An `AsyncSession`."""
@@ -98,6 +109,9 @@ class AsyncSessionGuest:
 
     async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
         await self._session.run_sync(lambda session: SessionGuest(session).publish(outgoing, service, store))
+
+    def call_after_commit(self, wake: Callable[[], None]) -> None:
+        _call_after_commit(self._session.sync_session, wake)
 
 
 def scoped_guest(scoped: scoped_session[Session] | async_scoped_session[AsyncSession]) -> Guest:
@@ -137,6 +151,11 @@ def _wait(session: Session, outgoing: list[Outgoing], service: str, store: str) 
         for connection in set(_connections(root).values()):
             _watch(session, connection)
     published.waiting.append(_Waiting(session.get_nested_transaction() or root, outgoing, service, store))
+
+
+def _call_after_commit(session: Session, wake: Callable[[], None]) -> None:
+    if not _is_joined(session):
+        session.info[INFO].wakes.add(wake)
 
 
 def _connections(root: SessionTransaction) -> dict[Engine | Connection, Connection]:
@@ -211,6 +230,9 @@ def _after_end(session: Session, transaction: SessionTransaction) -> None:
     committed, published.committed = published.committed, False
     if transaction.parent is None:
         left, published.waiting = published.waiting, []
+        wakes, published.wakes = published.wakes, set()
+        for wake in wakes if committed else ():
+            wake()
         if left and committed:
             raise TransactionError(
                 "This session's commit had no connection to write by what a hook published in it, and that is not"
