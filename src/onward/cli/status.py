@@ -89,12 +89,17 @@ def _print(status: Status) -> None:
 
 
 def _holders(holders: tuple[Holder, ...]) -> str:
-    """`pid 41: 0-3; nobody: 4-7`; a process that may be on another machine by the end of its member's id."""
+    """`pid 41: 0-3; nobody: 4-7`; a process that may be on another machine by the end of its member's id.
+
+    `last …` is one that may be dead.
+    """
     by_reader: dict[str, list[int]] = {}
     for holder in holders:
         reader = "nobody" if holder.member is None else f"…{holder.member[-8:]}"
         if holder.pid is not None:
             reader = f"pid {holder.pid}"
+        elif not holder.sure:
+            reader = f"last {reader}"
         by_reader.setdefault(reader, []).append(holder.partition)
     return "; ".join(f"{reader}: {_ranges(partitions)}" for reader, partitions in by_reader.items())
 

@@ -9,15 +9,17 @@ from onward.inspection.accounts import Subscribed
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A partition, and who reads it: None when nobody does, or no living process where that can be told.
+    """A partition, and who reads it: None when no living process does.
 
-    `lag` is None where the end of the partition is not known, `pid` where the process may be on another machine.
+    Where it is not `sure`, that process claimed it last and has not given it back, and may be dead. `lag` is None where
+    the end of the partition is not known, `pid` where the process may be on another machine.
     """
 
     partition: int
     lag: int | None
     pid: int | None
     member: str | None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

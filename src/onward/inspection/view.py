@@ -65,10 +65,17 @@ class StoreView(Protocol):
 
 
 class LogsView(Protocol):
-    """The broker that holds the logs, where the store does not, seen from outside. Both methods block."""
+    """The broker that holds the logs, where the store does not, seen from outside. Every method blocks."""
 
     def bounds(self, topics: Collection[str]) -> Mapping[str, Sequence[Bounds]]:
         """Of each partition, by topic; nothing of a topic that is not there. Raises BrokerError."""
+        ...
+
+    def readers(self, groups: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Collection[int]]:
+        """Of each group and topic the partitions that a living member reads; nothing where that is not sure now.
+
+        Who was killed is a living member for some seconds more. Raises no OnwardError.
+        """
         ...
 
     def examine(self, topics: Collection[str]) -> list[Finding]:

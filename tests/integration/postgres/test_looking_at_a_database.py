@@ -43,7 +43,8 @@ def test_status_names_who_holds_partitions(handled: str, onward: Onward) -> None
             await stage.until(lambda: len(stage.rows("SELECT 1 FROM onward.account WHERE token IS NOT NULL")) == 2)
             (shown,) = json.loads((await asyncio.to_thread(onward, "status", "--json")).stdout)["subscriptions"]
             assert {holder["member"] for holder in shown["holders"]} == {service.member}
-            assert f"…{service.member[-8:]}: 0-1" in (await asyncio.to_thread(onward, "status")).stdout
+            assert {holder["sure"] for holder in shown["holders"]} == {False}, "no broker was asked"
+            assert f"last …{service.member[-8:]}: 0-1" in (await asyncio.to_thread(onward, "status")).stdout
 
     on_stage(handled, scene)
 

@@ -153,9 +153,8 @@ def test_a_service_at_work_on_both_is_seen_to_lead_to_hold_and_to_be_even(kafka:
             audited = await asyncio.to_thread(onward, postgres_url, kafka.url, "audit")
             assert audited.exit_code == 0, audited.stdout
             found: dict[str, Any] = json.loads(shown.stdout)
-            assert {holder["member"] for each in found["subscriptions"] for holder in each["holders"]} == {
-                service.member
-            }
+            holders = [holder for each in found["subscriptions"] for holder in each["holders"]]
+            assert {(holder["member"], holder["sure"]) for holder in holders} == {(service.member, True)}
             return found
 
     found = asyncio.run(scene())

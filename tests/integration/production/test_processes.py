@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from onward.errors import StoreError
+from onward.runtime.views import view_of
 from onward.topics import DEFAULT_PARTITIONS
 from scripts.servers.kafka import Kafka
 from tests.integration.kills.stage import PATIENCE_S, ROOT, Stage, assert_exactly_once
@@ -73,6 +75,29 @@ def on_kafka(kafka: Kafka, topic: str) -> int:
         return -1
     finally:
         consumer.close()
+
+
+def test_a_killed_process_is_not_shown_as_holding_partitions_once_kafka_misses_it(stage: Stage, kafka: Kafka) -> None:
+    view = view_of(stage.store, kafka.url)
+
+    def holders() -> set[tuple[bool, bool]]:
+        """Whether there is one, and whether that is sure, of every partition."""
+        with suppress(StoreError):  # no service has begun here yet
+            found = view.status().subscriptions
+            return {(holder.member is not None, holder.sure) for each in found for holder in each.holders}
+        return set()
+
+    with serving(stage, "consume") as process:
+        stage.until(lambda: holders() == {(True, True)}, "it holds every partition")
+        assert stage.publish(0, EVENTS) == 0
+        stage.wait_for("confirm", EVENTS)
+        process.kill()
+        process.wait()
+    assert rows(stage, "SELECT count(*) FROM onward.account WHERE owner IS NULL") == [(0,)], "it gave nothing back"
+    stage.until(lambda: holders() == {(False, True)}, "nobody holds any")
+    assert stage.publish(EVENTS, EVENTS + 1) == 0
+    idle = "nobody runs direct/"
+    stage.until(lambda: any(each.sentence.startswith(idle) for each in view.examine()), "doctor says so")
 
 
 def test_a1_what_a_handler_published_before_a_crash_leaves_whatever_becomes_of_the_input(

@@ -13,13 +13,19 @@ from onward.ledger import IntervalSet
 class Logs:
     """`LogsView` that knows these topics, and counts how often it is asked."""
 
-    def __init__(self, topics: Mapping[str, Sequence[Bounds]]) -> None:
+    def __init__(
+        self, topics: Mapping[str, Sequence[Bounds]], read: Mapping[str, Collection[int]] | None = None
+    ) -> None:
         self.topics = topics
+        self.read = read or {}
         self.asked: list[Collection[str]] = []
 
     def bounds(self, topics: Collection[str]) -> Mapping[str, Sequence[Bounds]]:
         self.asked.append(topics)
         return {topic: self.topics[topic] for topic in topics if topic in self.topics}
+
+    def readers(self, groups: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Collection[int]]:
+        return {place: self.read[place[1]] for place in groups if place[1] in self.read}
 
     def examine(self, topics: Collection[str]) -> list[Finding]:
         return []
@@ -32,8 +38,10 @@ class Away(Logs):
         raise BrokerUnreachableError("nobody answers")
 
 
-def subscribed(topic: str, *positions: int, elsewhere: bool = True, end: int | None = None) -> Subscribed:
-    accounts = [Account(partition, 0, next_, None, None, end) for partition, next_ in enumerate(positions)]
+def subscribed(
+    topic: str, *positions: int, elsewhere: bool = True, end: int | None = None, owner: str | None = None
+) -> Subscribed:
+    accounts = [Account(partition, 0, next_, None, owner, end) for partition, next_ in enumerate(positions)]
     return Subscribed(1, "shop", "transactional", topic, (), accounts, elsewhere)
 
 
@@ -80,3 +88,22 @@ def test_a_broker_that_does_not_answer_is_told_to_who_goes_on_without() -> None:
     assert ask_if_answered(Away({}), [subscribed("orders", 3)]).unknown == (
         "The ends of logs are not known: nobody answers"
     )
+
+
+def test_who_claimed_what_nobody_reads_holds_it_no_longer() -> None:
+    found = [subscribed("orders", 3, 4, owner="m"), subscribed("other", 1, owner="m")]
+    bounds = {"orders": [(0, 5), (0, 5)], "other": [(0, 1)]}
+    ends = ask_if_answered(Logs(bounds, {"orders": [1], "other": []}), found)
+    orders, other = with_ends(found, ends)
+    assert [account.owner for account in orders.accounts] == [None, "m"]
+    assert [account.owner for account in other.accounts] == [None]
+    assert all(ends.is_sure(orders, account) for account in orders.accounts)
+
+
+def test_where_nobody_tells_who_reads_the_one_who_claimed_last_is_not_sure() -> None:
+    found = [subscribed("orders", 3, owner="m"), subscribed("orders", 3)]
+    for ends in (Ends(), ask_if_answered(Logs({"orders": [(0, 5)]}), found), ask_if_answered(Away({}), found)):
+        claimed, free = with_ends(found, ends)
+        assert claimed.accounts[0].owner == "m"
+        assert not ends.is_sure(claimed, claimed.accounts[0])
+        assert ends.is_sure(free, free.accounts[0])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub leaves NewTopic out
     AdminClient,
     ConfigResource,
@@ -32,6 +33,8 @@ CREATED_S = 30.0  # for a new topic to be known and led everywhere
 LOOK_EVERY_S = 0.05
 MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)  # an event at its limit, with key and headers
 KAFKA_S_OWN_LIMIT = 1_048_588  # max.message.bytes where nobody said anything
+
+_SETTLED = {ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key")
@@ -175,6 +178,18 @@ class Cluster:
         )
         return {place.partition: answer for place, answer in answers.items()}
 
+    def readers(self, groups: Collection[tuple[str, str]]) -> dict[tuple[str, str], set[int]]:
+        """The partitions that members of a group have of its topic; nothing of a group that is moving or not told."""
+        named = {group_id(*place): place for place in groups}
+        found: dict[tuple[str, str], set[int]] = {}
+        for name, asked in self._admin().describe_consumer_groups([*named], request_timeout=ANSWER_S).items():
+            with suppress(BrokerError):
+                group = self._answer(asked, f"Asking who is in group {name!r}")
+                if group.state in _SETTLED:
+                    places = [place for member in group.members for place in member.assignment.topic_partitions]
+                    found[named[name]] = {place.partition for place in places}
+        return found
+
     def message_bytes(self, topic: str) -> int:
         """The largest message that a topic takes."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
@@ -223,6 +238,11 @@ class Cluster:
         """Called by the library, inside `poll`."""
         if error.code() in REFUSED or error.code() == KafkaError._SSL:
             self._locked_out = error
+
+
+def group_id(group: str, topic: str) -> str:
+    """What a group of ours is called on Kafka."""
+    return f"{group}:{topic}"
 
 
 def _epoch(answer: ListOffsetsResultInfo) -> int:

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
-from onward.brokers.kafka.cluster import Cluster
+from onward.brokers.kafka.cluster import Cluster, group_id
 from onward.brokers.kafka.failures import PASSING
 from onward.brokers.kafka.lanes import Lanes
 from onward.brokers.kafka.places import TopicState
@@ -92,7 +92,7 @@ class Fetcher:
         self._committed: dict[int, int] = {}
         strong = {
             **_STRONG,
-            "group.id": f"{group.name}:{group.topic}",
+            "group.id": group_id(group.name, group.topic),
             "error_cb": self._heard,
             "on_commit": self._shown,
         }

@@ -1,4 +1,4 @@
-"""`LogsView` of a cluster: the ends of topics, and what may lose them."""
+"""`LogsView` of a cluster: the ends of topics, who reads them, and what may lose them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class KafkaView:
             if partitions:
                 found[topic] = list(self._cluster.bounds(topic, partitions).values())
         return found
+
+    def readers(self, groups: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Collection[int]]:
+        return self._cluster.readers(groups)
 
     def examine(self, topics: Collection[str]) -> list[Finding]:
         try:

@@ -18,7 +18,7 @@ _LETTERS = (
 
 
 async def status(inspection: Inspection, logs: LogsView | None) -> Status:
-    """Who holds a partition is who claimed it last and has not given it back: one that was killed does until then."""
+    """Who holds a partition is who claimed it last and has not given it back, if the broker has a reader of it."""
     async with inspection.snapshot() as snapshot:
         found = await subscriptions(snapshot)
         letters = {subscription: (dead, retrying) for subscription, dead, retrying in await snapshot.rows(_LETTERS)}
@@ -27,7 +27,10 @@ async def status(inspection: Inspection, logs: LogsView | None) -> Status:
     standings = [
         standing(
             each,
-            [Holder(account.partition, account.lag, None, account.owner) for account in each.accounts],
+            [
+                Holder(account.partition, account.lag, None, account.owner, sure=ends.is_sure(each, account))
+                for account in each.accounts
+            ],
             *letters.get(each.id, (0, 0)),
         )
         for each in with_ends(found, ends)

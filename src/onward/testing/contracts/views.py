@@ -28,9 +28,13 @@ class ToldLogs:
     """`LogsView` of the topic ORDERS, whose partitions end where a scene says."""
 
     bounds_told: list[Bounds] = field(default_factory=lambda: [(0, 0)] * ORDERS.partitions)
+    read: set[int] | None = None  # the partitions that members are said to read, where that is sure
 
     def bounds(self, topics: Collection[str]) -> Mapping[str, Sequence[Bounds]]:
         return {topic: self.bounds_told for topic in topics if topic == ORDERS.name}
+
+    def readers(self, groups: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Collection[int]]:
+        return {} if self.read is None else dict.fromkeys(groups, self.read)
 
     def examine(self, topics: Collection[str]) -> list[Finding]:
         return [Finding("broker", True, f"has {', '.join(topics)}")]
@@ -109,6 +113,13 @@ class ViewContract:
         assert (found.service, found.topic, found.handlers) == ("shop", "orders", ("pay",))
         assert (found.lag, found.handled, found.dead_letters, found.retrying) == (3, 4, 1, 0)
         assert [holder.lag for holder in found.holders] == [2, 1, 0, 0]
+
+    @on_view
+    async def test_who_claimed_a_partition_that_nobody_living_reads_holds_it_no_longer(self, bench: ViewBench) -> None:
+        await bench.bench.claimed()
+        bench.logs.read = set()
+        found = await bench.standing()
+        assert {(holder.member, holder.sure) for holder in found.holders} == {(None, True)}
 
     @on_view
     async def test_what_became_of_events_adds_up_while_some_wait(self, bench: ViewBench) -> None:
