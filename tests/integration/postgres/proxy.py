@@ -70,7 +70,7 @@ class Proxy:
         said = False
         while sent := await client.read(CHUNK_BYTES):
             said = said or bool(self._sql and self._sql in sent)
-            if said and b"COMMIT" in sent:
+            if said and b"COMMIT\0" in sent:  # and not READ COMMITTED
                 self._sql, said = b"", False
                 if not self._holds:
                     self.cut += 1

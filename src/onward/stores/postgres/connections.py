@@ -19,9 +19,10 @@ Given = TypeVar("Given")
 class Connections:
     """Opened when they are needed, kept for the next transaction. Belongs to one event loop."""
 
-    def __init__(self, address: Address, without: Sequence[str] = ()) -> None:
-        """`without` are settings that are off in their transactions."""
+    def __init__(self, address: Address, without: Sequence[str] = (), *, kept: bool = False) -> None:
+        """`without` and `kept` are as in `Session.open`."""
         self.address = address
+        self._kept = kept
         self._without = without
         self._places = asyncio.Semaphore(address.pool_size)
         self._free: list[Session] = []
@@ -35,6 +36,11 @@ class Connections:
         Raises as `apart` does.
         """
         session, _ = await self._on_one(lambda each: each.begin(read_only=read_only, first=first, doing=doing))
+        return session
+
+    async def begin_soon(self) -> Session:
+        """As `begin`, by its first statement, which may raise what `begin` does where the server was lost just now."""
+        session, _ = await self._on_one(Session.begin_soon)
         return session
 
     async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
@@ -78,7 +84,7 @@ class Connections:
             except BaseException:
                 session.drop()
                 raise
-        session = await Session.open(self.address, self._without)
+        session = await Session.open(self.address, self._without, kept=self._kept)
         try:
             return session, await work(session)
         except BaseException:

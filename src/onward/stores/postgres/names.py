@@ -26,6 +26,9 @@ class Names:
     Not for longer: a pooler gives the next transaction another connection, and this one to others.
     """
 
+    kept = False
+    """Whether names stay beyond the transaction."""
+
     def __init__(self, number: int = 0) -> None:
         """`number` is that of the last name that this connection gave."""
         self.given: list[bytes] = []
@@ -50,20 +53,47 @@ class Names:
                 return name, True
         return None, False
 
+    def forget(self) -> None:
+        """All is prepared anew."""
+        self.known.clear()
+        self._prepared.clear()
+
     def settle(self, results: Sequence[PGresult]) -> None:
         """What the server says it has not prepared has no name; nor has anything that it may have planned otherwise."""
+        self._forget_unprepared(results)
+        if self.known and any(_changes_meaning(result.command_status or b"") for result in results):
+            self.known.clear()
+
+    def _forget_unprepared(self, results: Sequence[PGresult]) -> None:
         for place, kind in self._prepared:
             if place >= len(results) or results[place].status != ExecStatus.COMMAND_OK:
                 self.known.pop(kind, None)
         self._prepared.clear()
-        if self.known and any(_changes_meaning(result.command_status or b"") for result in results):
-            self.known.clear()
 
     def closed(self, pgconn: PGconn) -> Iterator[None]:
         """Closing one that was never prepared is no error."""
         for name in self.given:
             pgconn.send_close_prepared(name)
             yield
+
+
+class KeptNames(Names):
+    """Names of the few statements of a connection that is nobody else's: each is read and planned once in its life."""
+
+    kept = True
+
+    def name(self, query: bytes, types: tuple[int, ...], place: int) -> tuple[bytes | None, bool]:
+        kind = (query, types)
+        name = self.known.get(kind)
+        if name is None and query.startswith(_SAME) and len(self.known) < MAX_NAMES:
+            self.number += 1
+            name = self.known[kind] = b"onward_%d" % self.number
+            self._prepared.append((place, kind))
+            return name, True
+        return name, False
+
+    def settle(self, results: Sequence[PGresult]) -> None:
+        self._forget_unprepared(results)
 
 
 def _changes_meaning(said: bytes) -> bool:

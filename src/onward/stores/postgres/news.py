@@ -16,6 +16,7 @@ from onward.errors import StoreError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Command
 from onward.stores.postgres.connections import Connections
+from onward.stores.postgres.session import is_pooled
 
 CHANNEL = "onward_outbox"
 CONNECT_S = 1.0
@@ -49,7 +50,7 @@ class Ears:
             async with asyncio.timeout(CONNECT_S):
                 connection = await psycopg.AsyncConnection.connect(self._address.conninfo, autocommit=True)
                 try:
-                    self._pooled = await _is_pooled(connection)
+                    self._pooled = await is_pooled(connection)
                     if not self._pooled:
                         await connection.execute(f"LISTEN {CHANNEL}")
                         self._attach(connection)
@@ -113,8 +114,3 @@ class Voice:
             await asyncio.wait([task], timeout=END_S)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def _is_pooled(connection: psycopg.AsyncConnection) -> bool:
-    ((pid,),) = await (await connection.execute("SELECT pg_backend_pid()")).fetchall()
-    return bool(pid != connection.pgconn.backend_pid)

@@ -56,7 +56,7 @@ class PostgresOutbox:
         """`now`, in seconds since the epoch, takes the place of the server's clock in tests."""
         # Of its own: handlers that have taken all of the store's must not cost the relay its lease.
         own = replace(address, pool_size=CONNECTIONS, idle_s=min(address.idle_s, IDLE_S))
-        self._connections = Connections(own, _WITHOUT)
+        self._connections = Connections(own, _WITHOUT, kept=True)
         self._service = service
         self._ears = Ears(address, service, self._hear)
         self._voice = Voice(self._connections, service)

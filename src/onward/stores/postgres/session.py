@@ -13,19 +13,22 @@ from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
+from onward.stores.postgres.names import KeptNames
 from onward.stores.postgres.pipelining import pipelined
-from onward.stores.postgres.speaker import Speaker
+from onward.stores.postgres.speaker import Answer, Speaker
 from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
 BEGINNING = "Beginning a transaction"
+FRESH_S = 1.0
+"""How long after its last use a connection is taken to be there. One that is not fails the first statement."""
 
 
 class Session:
     """A connection between transactions, or inside one. Used by one task at a time.
 
     Nothing is prepared and nothing set for longer than a transaction, so that a pooler may give each transaction
-    another connection of its own.
+    another connection of its own. One that is `kept` keeps both where there is no pooler.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection, address: Address, without: Sequence[str]) -> None:
@@ -35,17 +38,18 @@ class Session:
         self._address = address
         self._used_at = monotonic()
         self._number: int | None = None  # of the transaction, where somebody else speaks in it
+        self._pending: list[Command] = []  # what begins the transaction, until it travels with its first statement
         limits = (
             ("idle_in_transaction_session_timeout", address.idle_s),
             ("lock_timeout", address.lock_s),
             ("statement_timeout", address.statement_s),
         )
-        self._settings = [f"SET LOCAL {name} = {round(seconds * 1000)}" for name, seconds in limits]
-        self._settings += [f"SET LOCAL {name} = off" for name in without]
+        self._settings = [f"{name} = {round(seconds * 1000)}" for name, seconds in limits]
+        self._settings += [f"{name} = off" for name in without]
 
     @classmethod
-    async def open(cls, address: Address, without: Sequence[str] = ()) -> Session:
-        """`without` are settings that are off in its transactions.
+    async def open(cls, address: Address, without: Sequence[str] = (), *, kept: bool = False) -> Session:
+        """`without` are settings that are off in its transactions. One to be `kept` runs nobody else's statements.
 
         Raises the StoreError that says why there is no connection.
         """
@@ -63,8 +67,22 @@ class Session:
             )
         session = cls(connection, address, without)
         if connection.info.user == "onward":
-            session._settings.append(f"SET LOCAL search_path = {await session._path_of_others()}")
+            session._settings.append(f"search_path = {await session._path_of_others()}")
+        if kept:
+            await session._keep()
         return session
+
+    async def _keep(self) -> None:
+        try:
+            if not await is_pooled(self._connection):
+                await self.script("; ".join(f"SET {each}" for each in self._settings), "Setting limits")
+                self._settings = []
+                self._speaker = Speaker(self._connection, KeptNames())
+        except BaseException as error:
+            self.drop()
+            if isinstance(error, psycopg.Error):
+                raise translate(error, f"Connecting to {self._address}") from error
+            raise
 
     async def _path_of_others(self) -> str:
         """The search path without our schema, where a user's own name comes first by default.
@@ -107,20 +125,43 @@ class Session:
 
         Raises StoreUnreachableError when the connection turns out to have ended: nothing was stored then.
         """
-        if first:
-            begun_at = monotonic()
-            try:
-                await self._speaker.begin([*self._beginning(read_only), *first])
-            except (psycopg.Error, UnicodeEncodeError) as error:
-                raise self._failure(error, doing, begun_at) from error
-        else:
-            await self.script("; ".join(each.sql for each in self._beginning(read_only)), doing)
+        begun_at = monotonic()
+        try:
+            await self._speaker.begin([*self._beginning(read_only), *first])
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise self._failure(error, doing, begun_at) from error
         self._number = None
         self._used_at = monotonic()
 
+    async def begin_soon(self) -> None:
+        """As `begin`; what begins travels with the first statement where the connection worked a moment ago."""
+        if monotonic() - self._used_at > FRESH_S:
+            await self.begin()
+        else:
+            self._number = None
+            self._pending = self._beginning(read_only=False)
+
     def _beginning(self, read_only: bool) -> list[Command]:
         mode = "READ ONLY" if read_only else "READ WRITE"
-        return list(map(Command, (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *self._settings)))
+        settings = (f"SET LOCAL {each}" for each in self._settings)
+        return list(map(Command, (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *settings)))
+
+    async def _first(self, commands: Sequence[Command]) -> Answer:
+        """Begin, and run these, in one round trip; the answer to the last."""
+        self._used_at = monotonic()
+        try:
+            return await self._speaker.begin([*self._pending, *commands])
+        finally:
+            if self._connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                self._pending = []
+
+    async def _begun(self, doing: str) -> None:
+        """For who speaks in the transaction by himself."""
+        if self._pending:
+            try:
+                await self._first(())
+            except psycopg.Error as error:
+                raise translate(error, doing) from error
 
     async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
         """One statement in a transaction of its own, in one round trip. Raises as `run` does."""
@@ -134,6 +175,7 @@ class Session:
 
     async def script(self, sql: str, doing: str) -> None:
         """Statements without parameters, any number of them."""
+        await self._begun(doing)
         try:
             await self._cursor.execute(sql)
         except psycopg.Error as error:
@@ -146,7 +188,9 @@ class Session:
         """
         begun_at = monotonic()
         try:
-            if before:
+            if self._pending:
+                answer = await self._first([*before, Command(sql, (args,))])
+            elif before:
                 answer = await self._speaker.tell_and_ask(before, sql, args)
             else:
                 answer = await self._speaker.ask(sql, args)
@@ -158,6 +202,7 @@ class Session:
     async def drive(self, sql: str, args: Any, *, many: bool) -> Driven:
         """One statement as the driver has it, with parameters as `%(name)s`. Raises as `run` does."""
         begun_at = monotonic()
+        await self._begun(f"Running {sql[:200]!r}")
         self.refuse_ended()
         self._speaker.doubt()
         cursor = psycopg.AsyncCursor(self._connection)
@@ -181,14 +226,17 @@ class Session:
         """Run them in one round trip. Raises as `run` does, and what a command says that changed no row."""
         begun_at = monotonic()
         try:
-            await self._speaker.tell(commands)
+            if self._pending:
+                await self._first(commands)
+            else:
+                await self._speaker.tell(commands)
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()
 
     def refuse_ended(self) -> None:
         """Raises TransactionError when somebody else has ended the transaction: a statement would commit by itself."""
-        if self._connection.pgconn.transaction_status == TransactionStatus.IDLE:
+        if not self._pending and self._connection.pgconn.transaction_status == TransactionStatus.IDLE:
             raise TransactionError(
                 "The transaction that the handlers were given was ended behind onward's back. Nothing more is run in"
                 " it; leave BEGIN, COMMIT and ROLLBACK to onward."
@@ -210,6 +258,8 @@ class Session:
 
     async def commit(self) -> None:
         """Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
+        if self._pending:  # nothing was said
+            return
         if not self.in_transaction:
             raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
         begun_at = monotonic()
@@ -218,7 +268,7 @@ class Session:
         except psycopg.Error as error:
             raise self._failure(error, "Committing", begun_at) from error
         try:
-            await self._cursor.execute("COMMIT")
+            await self._speaker.ask("COMMIT", ())
         except psycopg.Error as error:
             if self._ended_while_idle(begun_at):
                 raise self._failure(error, "Committing", begun_at) from error
@@ -232,6 +282,7 @@ class Session:
 
     async def rollback(self) -> None:
         """End what is open. A connection that can't do that is dropped, which does it too. Never raises StoreError."""
+        self._pending = []
         status = self._connection.pgconn.transaction_status
         if status == TransactionStatus.IDLE:
             if self._speaker.has_names:
@@ -242,7 +293,7 @@ class Session:
             return
         try:
             await self._speaker.unname()
-            await self._cursor.execute("ROLLBACK")
+            await self._speaker.ask("ROLLBACK", ())
         except psycopg.Error:
             self.drop()
         except BaseException:
@@ -264,3 +315,9 @@ class Session:
     def _ended_while_idle(self, begun_at: float) -> bool:
         """The server says so before it hangs up, but the client library may see no more than that it did."""
         return self.lost and begun_at - self._used_at >= self._address.idle_s
+
+
+async def is_pooled(connection: psycopg.AsyncConnection) -> bool:
+    """Whether the server's connection is another one's next."""
+    ((pid,),) = await (await connection.execute("SELECT pg_backend_pid()")).fetchall()
+    return bool(pid != connection.pgconn.backend_pid)

@@ -31,11 +31,11 @@ class Answer(NamedTuple):
 class Speaker:
     """Runs statements on one connection. Whatever fails, all that the server answers has been read afterwards."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], names: Names | None = None) -> None:
         self._connection = connection
         self._pgconn: PGconn = connection.pgconn
         self._encoding: bytes | None = None
-        self._names = Names()
+        self._names = names or Names()
         self._adapt()
 
     async def ask(self, sql: str, args: Arguments) -> Answer:
@@ -59,20 +59,22 @@ class Speaker:
         """In one round trip, and a transaction that `begin` begins and that is committed. Raises as `ask` does."""
         return self._answer((await self._together([*begin, command, Command("COMMIT")], named=False))[-2])
 
-    async def begin(self, commands: Sequence[Command]) -> None:
-        """As `tell`, where they begin a transaction."""
-        await self._together(commands, named=False)
+    async def begin(self, commands: Sequence[Command]) -> Answer:
+        """As `tell`, where they begin a transaction; the answer to the last."""
+        return self._answer((await self._together(commands, named=False))[-1])
 
     def doubt(self) -> None:
         """Somebody may have changed what tables are: what has a name is read and planned anew."""
-        self._names.known.clear()
+        self._names.forget()
 
     @property
     def has_names(self) -> bool:
         return bool(self._names.given)
 
     async def unname(self) -> None:
-        """Nothing keeps a name on the server. To be called while the transaction is open, a failed one too."""
+        """No name stays that may not. To be called while the transaction is open, a failed one too."""
+        if self._names.kept:
+            return
         names, self._names = self._names, Names(self._names.number)
         if names.given:
             results, failure = await self._connection.wait(together(self._pgconn, names.closed(self._pgconn)))
@@ -89,7 +91,7 @@ class Speaker:
         try:
             results, failure = await self._connection.wait(together(self._pgconn, said))
         except BaseException:
-            names.known.clear()
+            names.forget()
             raise
         names.settle(results)
         for result in results:
@@ -121,10 +123,8 @@ class Speaker:
             for args in command.rows:
                 values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
                 kinds = types.types or ()
-                if not named and len(command.rows) == 1:
-                    name, prepares = None, False
-                elif len(command.rows) == 1:
-                    name, prepares = names.name(query, kinds, said)
+                if len(command.rows) == 1:
+                    name, prepares = names.name(query, kinds, said) if named or names.kept else (None, False)
                 else:
                     name, prepares, known = b"", kinds != known, kinds
                 if prepares:
@@ -142,7 +142,9 @@ class Speaker:
                         result_format=int(command.binary),
                     )
                 else:
-                    pgconn.send_query_prepared(name, values, param_formats=types.formats)
+                    pgconn.send_query_prepared(
+                        name, values, param_formats=types.formats, result_format=int(command.binary)
+                    )
                 said += 1
                 yield
 

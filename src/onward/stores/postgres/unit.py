@@ -49,7 +49,7 @@ class PostgresUnit:
         task = asyncio.current_task()
         if task in self._inside:
             raise begun_inside()
-        self._session = await self._connections.begin()
+        self._session = await self._connections.begin_soon()
         self._task = task
         self._inside.add(task)
         self._renew()
