@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what Kafka and PostgreSQL need where it is absent: Debian or Ubuntu, root. Anywhere else it does nothing:
-# whoever starts a server says what is missing for it.
+# whoever starts a server says what is missing for it. With `pooler`, what the tests put before PostgreSQL too.
 set -eu
+with=${1:-}
 
 stop() {
     printf '%s\n' "$*" >&2
@@ -11,6 +12,8 @@ stop() {
 absent() {
     missing=
     command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="postgresql"
+    [ "$with" != pooler ] || [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null ||
+        missing="$missing pgbouncer"
     command -v java >/dev/null || missing="$missing default-jre-headless"
     command -v mvn >/dev/null || missing="$missing maven"
     printf '%s' "${missing# }"
@@ -42,4 +45,10 @@ case $packages in *postgresql*)
 esac
 # shellcheck disable=SC2086 # several names
 install $packages
+case $packages in *pgbouncer*)
+    # Installing it may have started one of the machine's own, and does at each boot.
+    service pgbouncer stop >/dev/null 2>&1 || true
+    update-rc.d pgbouncer disable >/dev/null 2>&1 || true
+    ;;
+esac
 [ -z "$(absent)" ] || stop "apt-get install $packages failed: $(tail -n 3 "$log")"

@@ -8,7 +8,7 @@ if [ $# -gt 0 ]; then
 fi
 sh scripts/install_browser.sh
 if [ "${CI:-}" = true ]; then
-    { sh scripts/install_servers.sh && "$python" -m scripts.servers.kafka_jars; } ||
+    { sh scripts/install_servers.sh pooler && "$python" -m scripts.servers.kafka_jars; } ||
         echo "The tests that need these servers will fail; the others go on."
 fi
 

@@ -70,7 +70,7 @@ class Stage:
         self.database = folder / "bank.db"
         self.acknowledged = folder / "acknowledged"
         self.points = folder / "points"
-        self.points.mkdir()
+        self.points.mkdir(parents=True)
 
     def environment(self, failpoint: str = "") -> dict[str, str]:
         return {
