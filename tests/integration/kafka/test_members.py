@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from onward import App
 from onward.brokers.kafka.consumer import KafkaConsumer
 from onward.brokers.kafka.fetching import FETCH
@@ -25,12 +27,12 @@ from tests.integration.services import running
 QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"
 MANY = 3 * AHEAD_RECORDS
 SERVE = """
-import asyncio, signal
-from tests.integration.kills.bank import slow
+import asyncio, signal, sys
+from tests.integration.kills import bank
 async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with slow.lifespan():
+    async with getattr(bank, sys.argv[1]).lifespan():
         await stop.wait()
 asyncio.run(main())
 """
@@ -43,14 +45,16 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)  # looks at what other processes do
 
 
-def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(kafka: Kafka, tmp_path: Path) -> None:
-    bank = Bank(tmp_path)
+@pytest.mark.parametrize(
+    ("service", "handler", "store"),
+    [("slow", "settle", "file"), ("slow", "settle", "server"), ("still", "sit", "server")],
+)
+def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(
+    kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest, service: str, handler: str, store: str
+) -> None:
+    bank = Bank(tmp_path, kafka.url + QUICK, request.getfixturevalue("postgres_url") if store == "server" else "")
     gate, started = tmp_path / "gate", tmp_path / "started"
-    environment = bank.environment() | {
-        "BANK_GATE": str(gate),
-        "BANK_STARTED": str(started),
-        "ONWARD_BROKER": kafka.url + QUICK,
-    }
+    environment = bank.environment() | {"BANK_GATE": str(gate), "BANK_STARTED": str(started)}
     processes: list[subprocess.Popen[bytes]] = []
 
     async def send() -> None:
@@ -60,7 +64,9 @@ def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(kafka: Kafka,
 
     def serve() -> subprocess.Popen[bytes]:
         with (tmp_path / "run.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-c", SERVE], env=environment, cwd=ROOT, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, service], env=environment, cwd=ROOT, stdout=log, stderr=log
+            )
         processes.append(process)
         return process
 
@@ -72,7 +78,7 @@ def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(kafka: Kafka,
         second = serve()
         until(started.with_suffix(f".{second.pid}").exists)
         gate.touch()
-        bank.wait_for("settle", 1)
+        bank.wait_for(handler, 1)
         os.kill(first.pid, signal.SIGCONT)
         until(started.with_suffix(f".wrote.{first.pid}").exists)
         for process in processes:
@@ -83,7 +89,7 @@ def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(kafka: Kafka,
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    assert bank.effects("settle") == [("account-0", 0)]
+    assert bank.effects(handler) == [("account-0", 0)]
     assert "claim lost" in bank.log()
 
 

@@ -74,13 +74,31 @@ slow = App("slow", schema=TABLES)
 @slow.on(Paid)
 async def settle(paid: Paid, ctx: Context) -> None:
     """Waits for the file BANK_GATE, having said in BANK_STARTED that it began, and only then writes."""
-    gate, started = Path(os.environ["BANK_GATE"]), Path(os.environ["BANK_STARTED"])
-    started.with_suffix(f".{os.getpid()}").touch()
-    while not gate.exists():
-        await asyncio.sleep(0.01)
+    await _gate_opens()
     async with ctx.transaction() as tx:
         await tx.execute(INSERT, handler="settle", key=paid.account, n=paid.n)
-    started.with_suffix(f".wrote.{os.getpid()}").touch()
+    _started("wrote").touch()
+
+
+still = App("still", schema=TABLES)
+
+
+@still.on(Paid)
+async def sit(paid: Paid, tx: Transaction) -> None:
+    """The same with its transaction open, in which it has written."""
+    await tx.execute(INSERT, handler="sit", key=paid.account, n=paid.n)
+    await _gate_opens()
+    _started("wrote").touch()
+
+
+async def _gate_opens() -> None:
+    _started().touch()
+    while not Path(os.environ["BANK_GATE"]).exists():
+        await asyncio.sleep(0.01)
+
+
+def _started(*said: str) -> Path:
+    return Path(os.environ["BANK_STARTED"]).with_suffix(f".{'.'.join([*said, str(os.getpid())])}")
 
 
 unlucky = App("unlucky", schema=TABLES)
