@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from scripts.servers.kafka import Kafka
-from tests.integration.kills.stage import Stage, assert_exactly_once
+from tests.integration.kills.stage import PUBLISHER, ROOT, Stage, assert_exactly_once
 from tests.integration.kills.test_kill_at_every_failpoint import RELAYING
 from tests.integration.relay.soak import again, soak
 
 EVENTS = 400
+TOGETHER = 20  # events that a publisher publishes in one transaction
+KILLED = 8
+MANY = 10_000  # more than a publisher has the time for
 STORES = ["file", "postgresql"]
 
 
@@ -39,23 +46,57 @@ def test_killed_while_relaying_no_event_is_lost_doubled_or_reordered(name: str, 
         assert len(stage.effects(handler)) == EVENTS
 
 
-PUBLISHING = ["store.written:5", "store.committed:5", "relay.numbered", "relay.sent", "relay.deleted"]
+PUBLISHING = ["store.written:5", "store.committed:5", *RELAYING]
+LAST = range(1_000_000, 1_000_020)  # of every key there is one more: when these have come, all before them have
 
 
 @pytest.mark.parametrize("name", PUBLISHING)
 def test_a_publisher_that_is_killed_while_it_relays_has_published_what_it_was_told(name: str, stage: Stage) -> None:
     assert stage.publish(0, EVENTS, failpoint=name) == -signal.SIGKILL
-    acknowledged = [int(line) for line in stage.acknowledged.read_text().split()]
     with stage.running("direct"):
-        # Of every key there is one more, so that when these have come, all before them have.
-        last = range(1_000, 1_020)
-        assert stage.publish(last.start, last.stop) == 0
-        stage.until(lambda: {n for _, n in stage.effects("confirm")} >= set(last), "the last are confirmed")
+        end_with_the_last(stage)
+    assert_published(stage, turns=1)
+
+
+def test_publishers_that_are_killed_at_random_while_they_relay_have_published_what_they_were_told(
+    stage: Stage,
+) -> None:
+    chance = random.Random(5)
+    with stage.running("direct"):
+        for turn in range(KILLED):
+            goal = acknowledged_by(stage) + TOGETHER * chance.randrange(1, 10)
+            first, last = turn * MANY, (turn + 1) * MANY
+            arguments = [str(first), str(last), str(stage.acknowledged), "0"]
+            with subprocess.Popen(
+                [sys.executable, "-c", PUBLISHER, *arguments], env=stage.environment(), cwd=ROOT
+            ) as publisher:
+                stage.until(lambda goal=goal: acknowledged_by(stage) >= goal, "some are published")  # type: ignore[misc]
+                time.sleep(chance.random() * 0.05)  # the instant is the point
+                publisher.kill()
+                assert publisher.wait() == -signal.SIGKILL, "there was more to publish"
+        end_with_the_last(stage)
+    assert_published(stage, turns=KILLED)
+
+
+def acknowledged_by(stage: Stage) -> int:
+    return len(stage.acknowledged.read_text().split()) if stage.acknowledged.exists() else 0
+
+
+def end_with_the_last(stage: Stage) -> None:
+    assert stage.publish(LAST.start, LAST.stop) == 0
+    stage.until(lambda: {n for _, n in stage.effects("confirm")} >= set(LAST), "the last are confirmed")
+
+
+def assert_published(stage: Stage, *, turns: int) -> None:
+    """All that was acknowledged, and of each publisher's transaction without an answer all or nothing."""
+    acknowledged = {int(line) for line in stage.acknowledged.read_text().split()}
     for handler in ("book", "confirm"):
         found = stage.effects(handler)
-        assert_exactly_once(found, [*acknowledged, *last])
-        in_doubt = {n for _, n in found} - {*acknowledged, *last}
-        assert len(in_doubt) in (0, 20)
+        assert_exactly_once(found, sorted(acknowledged))
+        in_doubt = Counter(n // TOGETHER for n in {n for _, n in found} - acknowledged)
+        assert len(in_doubt) <= turns
+        assert set(in_doubt.values()) <= {TOGETHER}
+    assert stage.audited() == 0
 
 
 @pytest.mark.timeout(300)
