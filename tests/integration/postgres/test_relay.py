@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-import psycopg
 import pytest
 from msgspec.structs import replace
-from psycopg import sql
 
 from onward.errors import LeaseLostError
 from onward.relay import Stamp, Term
@@ -17,6 +14,7 @@ from onward.stores.postgres import outbox_sql
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.outbox import PostgresOutbox
 from scripts.servers.postgres import Postgres
+from tests.integration.postgres.copies import copies_of
 from tests.integration.postgres.outboxes import Bench, Received, on_bench
 from tests.integration.postgres.proxy import Proxy
 
@@ -114,45 +112,6 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_event(postgres_url: str
         assert received.handled == [b"1", b"2", b"3"]
 
     on_bench(postgres_url, scene)
-
-
-class Copies:
-    """Of a database, as a backup or a replica that lags has them."""
-
-    def __init__(self, server: Postgres, url: str) -> None:
-        self._server = server
-        self._name = url.rpartition("/")[2]
-        self._former = f"{self._name}_former"
-        self._copy = f"{self._name}_copy"
-
-    def take(self) -> None:
-        self._run("CREATE DATABASE {copy} TEMPLATE {name}")
-
-    def go_back(self) -> None:
-        """From here on the copy is what the address leads to."""
-        self._run("ALTER DATABASE {name} RENAME TO {former}", "ALTER DATABASE {copy} RENAME TO {name}")
-
-    def drop(self) -> None:
-        self._run("DROP DATABASE IF EXISTS {former}", "DROP DATABASE IF EXISTS {copy}")
-
-    def _run(self, *statements: str) -> None:
-        names = {"name": self._name, "former": self._former, "copy": self._copy}
-        with psycopg.connect(self._server.url, autocommit=True) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = ANY (%s)",
-                (list(names.values()),),
-            )
-            for statement in statements:
-                admin.execute(sql.SQL(statement).format(**{key: sql.Identifier(name) for key, name in names.items()}))
-
-
-@contextmanager
-def copies_of(server: Postgres, url: str) -> Iterator[Copies]:
-    copies = Copies(server, url)
-    try:
-        yield copies
-    finally:
-        copies.drop()
 
 
 def test_a_restored_copy_publishes_some_twice_and_nothing_new_of_it_looks_old(
