@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 
 from onward.errors import BrokerRefusedError, BrokerUnreachableError
 from scripts.servers.kafka import Kafka
-from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Stage, placed
+from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Placed, Stage, assert_exactly_once, placed
 from tests.integration.services import running
 
 TOPICS = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE)
@@ -136,3 +136,84 @@ def test_a_right_that_is_taken_away_is_told_and_given_back_the_service_goes_on(k
     with allowed(stage):
         asyncio.run(scene())
     assert stage.numbers() == [*range(20)]
+
+
+WRITING = AclBindingFilter(
+    ResourceType.TOPIC,
+    TOPIC,
+    ResourcePatternType.LITERAL,
+    "User:till",
+    ANY,
+    AclOperation.WRITE,
+    AclPermissionType.ALLOW,
+)
+
+
+def forbid_writing(stage: Stage) -> None:
+    """Till may still look at the topic and read it."""
+    for deleted in stage.admin.delete_acls([WRITING]).values():
+        deleted.result(PATIENCE_S)
+
+
+def test_who_may_not_write_is_told_by_what_sends_and_given_the_right_sends_on(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    sent: list[int] = []
+
+    async def send() -> None:
+        await app.send(Placed(key="a", n=len(sent)))
+        sent.append(len(sent))
+
+    async def send_on(until: int) -> None:
+        while len(sent) < until:
+            await send()
+
+    async def scene() -> None:
+        await send_on(10)
+        forbid_writing(stage)
+        with pytest.raises(BrokerRefusedError, match=r"Publishing to topic 'placed' was refused by Kafka.*\(ACLs\)"):
+            await send_on(10_000)  # Kafka hears of it a moment later
+        allow(stage)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    await send()
+                    break
+                except BrokerRefusedError:
+                    continue
+        await app.close()
+        async with stage.recording():
+            await stage.until_handled(len(sent))
+
+    app = stage.app(options(kafka), bootstrap=guarded(kafka))
+    with allowed(stage):
+        asyncio.run(scene())
+    assert_exactly_once(stage.effects(), sent)
+    assert len(stage.effects()) == len(sent)
+
+
+def test_what_may_not_be_written_waits_in_the_outbox_and_given_the_right_leaves_in_order(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    stage = Stage(kafka, tmp_path)
+
+    async def scene() -> None:
+        app = stage.recorder(options(kafka), bootstrap=guarded(kafka))
+        async with running(app) as service:
+            await app.publish(*placed(range(10)))
+            await stage.until_handled(10)
+            forbid_writing(stage)
+            published = 10
+            async with asyncio.timeout(PATIENCE_S):
+                while not service.unready():  # Kafka hears of it a moment later
+                    await app.publish(*placed(range(published, published + 10)))
+                    published += 10
+                    await asyncio.sleep(0.05)
+            assert "was refused by Kafka" in service.unready()[0]
+            allow(stage)
+            await stage.until_handled(published)
+            await stage.until(lambda: service.unready() == [])
+            assert_exactly_once(stage.effects(), range(published))
+            assert len(stage.effects()) == published
+
+    with allowed(stage):
+        asyncio.run(scene())

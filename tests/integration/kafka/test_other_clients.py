@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import Consumer, Producer
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.serializer import Serializer
@@ -45,11 +46,17 @@ def handled(stage: Stage, app: App, count: int) -> None:
     asyncio.run(scene())
 
 
-def assert_is_cloud_event(value: bytes, key: bytes, headers: Sequence[tuple[str, bytes]], source: str) -> None:
+def assert_is_cloud_event(
+    value: bytes, key: bytes, headers: Sequence[tuple[str, bytes]], source: str, *, numbered: bool
+) -> None:
     assert value == b'{"order_id":7,"customer_id":456,"total":99.90}'
     assert key == b"7"
     named = {name: text.decode() for name, text in headers}
     event_id, time = named.pop("ce_id"), named.pop("ce_time")
+    if numbered:
+        number = named.pop("onward-number")
+        assert number.isascii()
+        assert number.isprintable()
     assert event_id.split("-")[2].startswith("7")
     assert time.endswith("Z")
     assert named == {
@@ -61,15 +68,20 @@ def assert_is_cloud_event(value: bytes, key: bytes, headers: Sequence[tuple[str,
     }
 
 
-def test_what_onward_sends_is_plain_json_with_readable_headers_to_other_clients(kafka: Kafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["sent", "published"])
+def test_what_onward_sends_is_plain_json_with_readable_headers_to_other_clients(
+    kafka: Kafka, tmp_path: Path, way: str
+) -> None:
     stage = Stage(kafka, tmp_path)
 
-    async def send() -> None:
+    async def write() -> None:
         app = stage.app()
-        await app.send(Ordered(order_id=7, customer_id=456, total=Decimal("99.90")))
+        ordered = Ordered(order_id=7, customer_id=456, total=Decimal("99.90"))
+        await (app.send(ordered) if way == "sent" else app.publish(ordered))
         await app.close()
 
-    asyncio.run(send())
+    asyncio.run(write())
+    numbered = way == "published"
     reader = KafkaConsumer(
         "orders",
         bootstrap_servers=kafka.bootstrap,
@@ -78,7 +90,7 @@ def test_what_onward_sends_is_plain_json_with_readable_headers_to_other_clients(
     )
     message = next(reader)
     reader.close()
-    assert_is_cloud_event(message.value, message.key, message.headers, stage.name)
+    assert_is_cloud_event(message.value, message.key, message.headers, stage.name, numbered=numbered)
 
     consumer = Consumer(
         {"bootstrap.servers": kafka.bootstrap, "group.id": f"{stage.name}-other", "auto.offset.reset": "earliest"}
@@ -88,7 +100,8 @@ def test_what_onward_sends_is_plain_json_with_readable_headers_to_other_clients(
     consumer.close()
     assert found is not None
     headers: Any = found.headers()
-    assert_is_cloud_event(bytes(found.value() or b""), bytes(found.key() or b""), headers, stage.name)
+    value, key = bytes(found.value() or b""), bytes(found.key() or b"")
+    assert_is_cloud_event(value, key, headers, stage.name, numbered=numbered)
 
 
 def test_a_json_producer_that_knows_nothing_of_onward_is_handled_by_a_typed_handler(

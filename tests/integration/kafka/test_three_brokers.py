@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its stub leaves it out
+
+from onward.errors import PublishUncertainError
 from scripts.servers.kafka import Kafka
-from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Stage, assert_exactly_once, placed
+from tests.integration.kafka.stage import PATIENCE_S, TOPIC, Placed, Stage, assert_exactly_once, placed
 from tests.integration.services import running
 
 BATCH = 50
@@ -38,3 +42,30 @@ def test_a_leader_killed_while_events_are_sent_and_handled_loses_nothing_and_dou
     assert 0 < killed_at[0] < BATCH * BATCHES
     assert_exactly_once(stage.effects(), range(BATCH * BATCHES))
     assert len(stage.effects()) == BATCH * BATCHES
+
+
+def test_nothing_is_acknowledged_that_too_few_replicas_have(kafka_cluster: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka_cluster, tmp_path, partitions=1)
+    topic = NewTopic(TOPIC, num_partitions=1, replica_assignment=[[1, 2, 3]], config={"min.insync.replicas": "3"})
+    stage.admin.create_topics([topic])[TOPIC].result(PATIENCE_S)
+    for node in kafka_cluster.nodes:
+        node.wait_for_topic(TOPIC, 1)
+
+    def in_sync() -> int:
+        return len(stage.admin.list_topics(TOPIC, timeout=PATIENCE_S).topics[TOPIC].partitions[0].isrs)
+
+    async def scene() -> None:
+        app = stage.app("?delivery.timeout.ms=3000")
+        await app.send(Placed(key="a", n=0))
+        follower = kafka_cluster.nodes[2]
+        follower.kill()
+        await stage.until(lambda: in_sync() == 2)
+        with pytest.raises(PublishUncertainError, match="0 are there"):
+            await app.send(Placed(key="a", n=1))
+        follower.start()
+        await stage.until(lambda: in_sync() == 3)
+        await app.send(Placed(key="a", n=2))
+        await app.close()
+
+    asyncio.run(scene())
+    assert stage.values_of(TOPIC) == [b'{"key":"a","n":0}', b'{"key":"a","n":2}']
