@@ -74,7 +74,7 @@ def test_a_transaction_begins_with_its_first_statement_in_one_round_trip(postgre
             session._connection.pgconn.untrace()
         assert found.one() == ("off", "5s")
         assert session.in_transaction
-        await session.rollback()
+        session.drop()
         return (tmp_path / "trace").read_text()
 
     assert asyncio.run(play()).count("\tReadyForQuery\t") == 1
