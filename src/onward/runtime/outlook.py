@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from onward.errors import BrokerError
 from onward.runtime.views import view_of
-from onward.settings import KAFKA
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Lookout:
 
     def __init__(self, store: str, broker: str | None = None) -> None:
         """Their addresses. Raises SettingError and MissingExtraError."""
-        self._view = view_of(store, broker if broker is not None and broker.startswith(KAFKA) else None)
+        self._view = view_of(store, broker)
 
     def look(self) -> dict[str, Outlook]:
         """Every service at one moment, by name: where nothing waits for any, nothing is in flight anywhere.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from onward.errors import SettingError
 from onward.inspection.view import LogsView, StoreView
 from onward.runtime.adapters import adapter
-from onward.settings import KAFKA, POSTGRES, shown, sqlite_path
+from onward.settings import KAFKA, POSTGRES, sqlite_path
 from onward.sqlite.view import FileView
 
 
@@ -26,8 +25,6 @@ def _logs(broker: str | None) -> LogsView | None:
     if url.startswith(KAFKA):
         found: LogsView = adapter("onward.brokers.kafka.view").KafkaView(url)
         return found
-    if broker is not None and not broker.startswith("sqlite:///"):
-        raise SettingError(
-            f"--broker {shown(broker)} is no broker whose topics can be looked at: write kafka://HOST:PORT."
-        )
+    if broker is not None:
+        sqlite_path(broker, "broker")
     return None

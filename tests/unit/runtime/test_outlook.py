@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onward import App, Event, Transaction
-from onward.errors import StoreError
+from onward.errors import SettingError, StoreError
 from onward.runtime.outlook import Lookout
 
 
@@ -48,3 +48,18 @@ def test_what_waits_is_seen_before_and_after_it_is_handled(database_path: Path) 
 def test_a_file_that_is_not_there_is_a_sentence(database_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no database"):
         Lookout(f"sqlite:///{database_path}").look()
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///{}", "{}"])
+def test_a_file_that_is_its_own_broker_needs_no_other(
+    kind: str, database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONWARD_BROKER", "kafka://127.0.0.1:9")
+    lookout = Lookout(f"sqlite:///{database_path}", kind.format(database_path))
+    with pytest.raises(StoreError, match="There is no database"):
+        lookout.look()
+
+
+def test_a_broker_that_can_t_be_looked_at_is_refused(database_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"The broker is set to an address of kind 'amqp'.*or kafka://host:9092"):
+        Lookout(f"sqlite:///{database_path}", "amqp://user:secret@host")
