@@ -38,8 +38,7 @@ async def rule_on_refused(session: Session, ruling: Ruling, ids: Sequence[int] |
     _complete(ids or (), [-row[0] for row in rows])
     await session.run(_DELETE, ([row[0] for row in rows],), doing)
     if ruling is Ruling.RETRY:
-        for row in rows:
-            await session.send(append([_event(row)], row[1]), doing)
+        await session.send([each for row in rows for each in append([_event(row)], row[1])], doing)
     return len(rows)
 
 
