@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from onward.errors import ClaimLostError, StoreCorruptError
+from onward.events import Envelope
 from onward.ledger import RECENT, Arrivals, IntervalSet, Numbers, ProducerLedger
-from onward.ports import Claim, DeadLetter, Settlement
+from onward.ports import Claim, DeadLetter, Retried, Settlement
 
 logger = logging.getLogger("onward.handlers")
 
@@ -41,6 +45,27 @@ def came(created: datetime, rows: Iterable[tuple[str, int, bytes]]) -> Arrivals:
 def numbers_of(rows: Iterable[tuple[str, int, bytes]]) -> dict[str, Numbers]:
     """By incarnation. Raises ValueError for a damaged row."""
     return {name: Numbers(owed_from, IntervalSet.from_bytes(done)) for name, owed_from, done in rows}
+
+
+def retried(claim: Claim, row: Sequence[Any], first_at: float, time: datetime, key: str | None) -> Retried:
+    """A dead letter that is to be run again, with `row` as both stores' RETRYING begins."""
+    letter_id, offset, handler, cause, error, detail, mark, attempts, event_id, event_type, version, *rest = row
+    source, extra, value = rest
+    envelope = Envelope(
+        id=event_id,
+        source=source,
+        type=event_type,
+        version=version,
+        topic=claim.topic,
+        partition=claim.partition,
+        offset=offset,
+        key=key,
+        time=time,
+        extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
+    )
+    return Retried(
+        letter_id, DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value)
+    )
 
 
 def damaged(claim: Claim, error: ValueError) -> StoreCorruptError:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import time
 from types import TracebackType
-from typing import Any
 
 import apsw
 import msgspec
 
 from onward.errors import TransactionError
-from onward.events import Envelope
 from onward.ports import Claim, DeadLetter, Outgoing, Retried, Returned, Settlement, SyncTransaction
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
@@ -19,7 +17,7 @@ from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.other_logs import note_shift
 from onward.stores.refusals import inside_savepoint, swallowed
-from onward.stores.settling import arrived, claim_lost, settled, tallies
+from onward.stores.settling import arrived, claim_lost, retried, settled, tallies
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
 from onward.telemetry.failpoints import reach
 
@@ -47,8 +45,8 @@ _LETTER = (
     " event_key, extra, value) VALUES (?, ?, ?, ?, 'dead', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RETRYING = (
-    "SELECT id, offset, handler, cause, error, detail, fingerprint, attempts, first_at, event_id, event_type,"
-    " event_version, event_source, event_time, event_key, extra, value FROM onward_dead_letter"
+    "SELECT id, offset, handler, cause, error, detail, fingerprint, attempts, event_id, event_type,"
+    " event_version, event_source, extra, value, first_at, event_time, event_key FROM onward_dead_letter"
     " WHERE subscription = ? AND partition = ? AND state = 'retrying' ORDER BY offset LIMIT 100"
 )
 
@@ -119,7 +117,7 @@ class SqliteUnit:
 
     async def retrying(self, claim: Claim) -> list[Retried]:
         rows = fetch(self._database.writer, _RETRYING, (claim.subscription, claim.partition))
-        return [_retried(claim, row) for row in rows]
+        return [retried(claim, row, at, from_micros(micros), key) for *row, at, micros, key in rows]
 
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         self._refuse_failed()
@@ -239,24 +237,4 @@ def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple
         envelope.key,
         msgspec.json.encode(envelope.extensions) if envelope.extensions else None,
         letter.value,
-    )
-
-
-def _retried(claim: Claim, row: tuple[Any, ...]) -> Retried:
-    letter_id, offset, handler, cause, error, detail, mark, attempts, first_at, *event = row
-    event_id, event_type, version, source, micros, key, extra, value = event
-    envelope = Envelope(
-        id=event_id,
-        source=source,
-        type=event_type,
-        version=version,
-        topic=claim.topic,
-        partition=claim.partition,
-        offset=offset,
-        key=key,
-        time=from_micros(micros),
-        extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
-    )
-    return Retried(
-        letter_id, DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value)
     )

@@ -1,14 +1,12 @@
-"""Dead letters as rows: written with all that is known of their event, and read to be run again."""
+"""Dead letters as rows, with all that is known of their event."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from onward.events import Envelope
-from onward.ports import Claim, DeadLetter, Retried
+from onward.ports import DeadLetter
 from onward.stores.postgres.text import storable
 
 LETTER = (
@@ -18,8 +16,8 @@ LETTER = (
     " $17, $18, $19)"
 )
 RETRYING = (
-    'SELECT id, "offset", handler, cause, error, detail, fingerprint, attempts, first_at, event_id, event_type,'
-    " event_version, event_source, event_time, event_key, extra, value FROM onward.dead_letter"
+    'SELECT id, "offset", handler, cause, error, detail, fingerprint, attempts, event_id, event_type,'
+    " event_version, event_source, extra, value, first_at, event_time, event_key FROM onward.dead_letter"
     " WHERE subscription = $1 AND partition = $2 AND state = 'retrying' ORDER BY \"offset\" LIMIT 100"
 )
 
@@ -45,25 +43,4 @@ def letter_row(where: tuple[int, int], letter: DeadLetter, now: datetime) -> tup
         None if envelope.key is None else envelope.key.encode(),
         msgspec.json.encode(envelope.extensions) if envelope.extensions else None,
         letter.value,
-    )
-
-
-def retried(claim: Claim, row: tuple[Any, ...]) -> Retried:
-    letter_id, offset, handler, cause, error, detail, mark, attempts, first_at, *event = row
-    event_id, event_type, version, source, time, key, extra, value = event
-    envelope = Envelope(
-        id=event_id,
-        source=source,
-        type=event_type,
-        version=version,
-        topic=claim.topic,
-        partition=claim.partition,
-        offset=offset,
-        key=None if key is None else key.decode(),
-        time=time.astimezone(UTC),
-        extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
-    )
-    return Retried(
-        letter_id,
-        DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at.timestamp(), envelope, value),
     )

@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import UTC
 from types import TracebackType
 
 from onward.ports import Claim, Outgoing, Retried, Returned, Settlement, SyncTransaction
 from onward.stores.postgres.connections import Connections
-from onward.stores.postgres.letters import RETRYING, retried
+from onward.stores.postgres.letters import RETRYING
 from onward.stores.postgres.outbox import append
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.settle import settle
 from onward.stores.postgres.statements import Statements
 from onward.stores.postgres.transaction import PostgresSyncTransaction, PostgresTransaction
 from onward.stores.refusals import begun_inside, misfit
-from onward.stores.settling import settled
+from onward.stores.settling import retried, settled
 from onward.telemetry.failpoints import reach
 
 
@@ -96,7 +97,10 @@ class PostgresUnit:
         assert self._session is not None
         where = (claim.subscription, claim.partition)
         found = await self._session.run(RETRYING, where, "Looking for dead letters to retry")
-        return [retried(claim, row) for row in found.rows]
+        return [
+            retried(claim, row, at.timestamp(), time.astimezone(UTC), None if key is None else key.decode())
+            for *row, at, time, key in found.rows
+        ]
 
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         statements, session = self._statements, self._session
