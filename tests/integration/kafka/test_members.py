@@ -1,12 +1,6 @@
 """A member that stands still holds up nobody else, takes no memory without end, and can't commit once replaced."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,31 +12,14 @@ from onward.brokers.kafka.lanes import AHEAD_RECORDS
 from onward.partitioning import partition_of
 from onward.runtime.service import Service
 from scripts.servers.kafka import Kafka
-from tests.integration.kafka.stage import PATIENCE_S, Placed, Stage, assert_exactly_once
+from tests.integration.kafka.stage import Placed, Stage, assert_exactly_once
 from tests.integration.kills.bank import Paid
-from tests.integration.kills.stage import ROOT
 from tests.integration.kills.stage import Stage as Bank
+from tests.integration.kills.zombie import freeze_and_thaw
 from tests.integration.services import running
 
 QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"
 MANY = 3 * AHEAD_RECORDS
-SERVE = """
-import asyncio, signal, sys
-from tests.integration.kills import bank
-async def main():
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with getattr(bank, sys.argv[1]).lifespan():
-        await stop.wait()
-asyncio.run(main())
-"""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # looks at what other processes do
 
 
 @pytest.mark.parametrize(
@@ -53,44 +30,14 @@ def test_a_member_frozen_past_its_session_and_thawed_cannot_commit(
     kafka: Kafka, tmp_path: Path, request: pytest.FixtureRequest, service: str, handler: str, store: str
 ) -> None:
     bank = Bank(tmp_path, kafka.url + QUICK, request.getfixturevalue("postgres_url") if store == "server" else "")
-    gate, started = tmp_path / "gate", tmp_path / "started"
-    environment = bank.environment() | {"BANK_GATE": str(gate), "BANK_STARTED": str(started)}
-    processes: list[subprocess.Popen[bytes]] = []
 
     async def send() -> None:
         sender = App("sender", broker=kafka.url, store=f"sqlite:///{tmp_path / 'sender.db'}")
         await sender.send(Paid(account="account-0", n=0))
         await sender.close()
 
-    def serve() -> subprocess.Popen[bytes]:
-        with (tmp_path / "run.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, service], env=environment, cwd=ROOT, stdout=log, stderr=log
-            )
-        processes.append(process)
-        return process
-
     asyncio.run(send())
-    try:
-        first = serve()
-        until(started.with_suffix(f".{first.pid}").exists)
-        os.kill(first.pid, signal.SIGSTOP)
-        second = serve()
-        until(started.with_suffix(f".{second.pid}").exists)
-        gate.touch()
-        bank.wait_for(handler, 1)
-        os.kill(first.pid, signal.SIGCONT)
-        until(started.with_suffix(f".wrote.{first.pid}").exists)
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE_S) == 0, bank.log()
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    assert bank.effects(handler) == [("account-0", 0)]
-    assert "claim lost" in bank.log()
+    freeze_and_thaw(bank, service, handler)
 
 
 def ahead(service: Service) -> dict[int, int]:
