@@ -200,13 +200,18 @@ class Cluster:
             return KAFKA_S_OWN_LIMIT
 
     def _answered(self, ask: Callable[[AdminClient], Mapping[Key, Future[Any]]], doing: str) -> dict[Key, Any]:
-        """All answers; asked again for a while where leaders change, or the server that was asked does not answer."""
-        until = monotonic() + ANSWER_S
+        """All answers; asked again for a while where leaders change, or the server that was asked does not answer.
+
+        For longer where a server that leads has not heard of it: one that is busy takes its time over a new topic.
+        """
+        began = monotonic()
         while True:
             try:
                 return {key: answer.result(ANSWER_S + 5.0) for key, answer in ask(self._admin()).items()}
             except KafkaException as error:
-                if error.args[0].code() not in PASSING | SILENT or monotonic() > until:
+                code = error.args[0].code()
+                patience_s = CREATED_S if code == KafkaError.NOT_LEADER_FOR_PARTITION else ANSWER_S
+                if code not in PASSING | SILENT or monotonic() - began > patience_s:
                     raise self._told(error, doing) from None
             except TimeoutError:
                 raise self._client.teller.unreachable(doing, "no answer") from None
