@@ -174,7 +174,7 @@ class App:
         with stamp.published(self.name, events):
             outgoing = encode_all(events)
             if outgoing:
-                engine = await self._opened()
+                engine = await self._opened(to_send=True)
                 await engine.broker.publish(outgoing, self.name)
 
     def outbox(self, session: object) -> Outbox:
@@ -268,23 +268,31 @@ class App:
         place = runtime.place_of(settings)
         if settings.database is not None:
             return runtime.Home(self.name, place)
-        if self._engine is not None:
+        if self._engine is not None and self._engine.prepared:
             return runtime.Home(self.name, place, self._engine.store.identity, self._engine.wake_relay)
         wake = runtime.waker_of(settings, self.name)
         return runtime.Home(self.name, place, lambda: runtime.identity_of(settings), wake)
 
-    async def _opened(self) -> Engine:
-        if self._engine is None:
+    async def _opened(self, *, to_send: bool = False) -> Engine:
+        """With its store, but `to_send` beside a server: that may be away, and nothing of it is needed."""
+        engine = self._engine
+        if engine is None or not engine.ready(to_send=to_send):
             self._opening = self._opening or runtime.Lock()
             async with self._opening:
-                if self._engine is None:
-                    plan = self.plan
-                    engine = runtime.open_engine(self.name, self.settings)
-                    try:
-                        await engine.broker.open(plan.all_topics())
-                        await engine.prepare(await plan.entry())
-                    except BaseException:
-                        await engine.close()
-                        raise
-                    self._engine = engine
-        return self._engine
+                plan = self.plan  # whose faults are told before anything is opened
+                engine = self._engine or runtime.open_engine(self.name, self.settings)
+                await self._open_up(engine, plan, to_send=to_send)
+                self._engine = engine
+        return engine
+
+    async def _open_up(self, engine: Engine, plan: ServicePlan, *, to_send: bool) -> None:
+        """An engine that can't be opened is closed, unless somebody sends by it already."""
+        try:
+            if self._engine is None:
+                await engine.broker.open(plan.all_topics())
+            if not engine.ready(to_send=to_send):
+                await engine.prepare(await plan.entry())
+        except BaseException:
+            if self._engine is None:
+                await engine.close()
+            raise

@@ -57,6 +57,11 @@ class Engine:
     clock: Clock
     file: File | None = None
     outlets: Outlets | None = None
+    prepared: bool = False
+
+    def ready(self, *, to_send: bool = False) -> bool:
+        """Whether it may be used; `to_send` alone nothing of a store on a server is needed."""
+        return self.prepared or (to_send and self.outlets is not None and self.file is None)
 
     async def prepare(self, service: ServiceEntry) -> list[int]:
         """Tables, invariants and subscriptions of a service; the ids of the latter. Timers and relay run from here."""
@@ -65,6 +70,7 @@ class Engine:
             self.file.timers.start()
         if self.outlets is not None:
             self.outlets.relay.start()
+        self.prepared = True
         return ids
 
     @property
