@@ -52,7 +52,8 @@ class Came(NamedTuple):
     """A producer's numbers on a partition, of what a subscription has done there: `done`, an interval set.
 
     Every number from `owed_from` on is owed. A producer's numbers rise in the log, so where nothing is done beyond the
-    position, one that lacks below another is in no log any more.
+    position, one that lacks below another is in no log any more. There is one for each term of a relay, for good, and
+    nearly all are whole, from 1 on without a gap: stores leave those out by how `done` is written.
     """
 
     incarnation: str
@@ -81,7 +82,7 @@ Place = tuple[int, int]  # subscription, partition
 class Accounts:
     """What the subscriptions of a store say they have done, all at one moment: by subscription and partition.
 
-    `marks` are offsets done that the account does not have yet.
+    `marks` are offsets done that the account does not have yet; what `came` whole may be left out.
     """
 
     live: list[Subscribed]

@@ -14,10 +14,11 @@ _MOVED = (
     " JOIN onward_subscription s ON s.id = h.subscription"
     " JOIN onward_topic t ON t.id = s.topic WHERE s.retired_at IS NULL ORDER BY h.id"
 )
-_CAME = (
-    "SELECT subscription, partition, incarnation, owed_from, done FROM onward_producer"
-    " ORDER BY subscription, partition, incarnation"
-)
+# Whole is what is written as one interval from 1 on: the format, the 1, and one varint without a padding.
+_VARINTS = " OR ".join(f"hex(done) GLOB '0101{'[89A-F]?' * more}[0-7]?'" for more in range(8))
+WHOLE = f"owed_from = 1 AND ({_VARINTS}) AND hex(done) NOT GLOB '0101?*00'"
+_PRODUCERS = "SELECT subscription, partition, incarnation, owed_from, done FROM onward_producer"
+_CAME = f"{_PRODUCERS} WHERE NOT ({WHOLE}) ORDER BY subscription, partition, incarnation"
 
 
 def accounts(inspection: Inspection) -> Accounts:

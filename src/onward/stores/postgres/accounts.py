@@ -26,10 +26,10 @@ _MOVED = (
     " coalesce(to_char(h.accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '') FROM onward.shift h"
     " JOIN onward.subscription s ON s.id = h.subscription WHERE s.retired_at IS NULL ORDER BY h.id"
 )
-_CAME = (
-    "SELECT subscription, partition, incarnation, owed_from, done FROM onward.producer"
-    " ORDER BY subscription, partition, incarnation"
-)
+# Whole is what is written as one interval from 1 on: the format, the 1, and one varint without a padding.
+WHOLE = "owed_from = 1 AND encode(done, 'hex') ~ '^0101([0-7].|([89a-f].){1,7}(0[1-9a-f]|[1-7].))$'"
+_PRODUCERS = "SELECT subscription, partition, incarnation, owed_from, done FROM onward.producer"
+_CAME = f"{_PRODUCERS} WHERE NOT ({WHOLE}) ORDER BY subscription, partition, incarnation"
 
 
 async def subscriptions(snapshot: Snapshot) -> list[Subscribed]:
