@@ -22,7 +22,7 @@ from benchmarks.orders import expect
 from onward import App, Topic
 from onward.outgoing import encode_all
 from onward.relay.leader import Relay
-from onward.relay.rows import body, completed
+from onward.relay.rows import rows_of
 from onward.runtime import Engine, open_engine
 
 FEW_ROWS = 100_000
@@ -59,8 +59,9 @@ async def _with_tables(app: App) -> None:
 def _fill(url: str, service: str, rows: int, events: int) -> None:
     """Rows of so many events, as transactions of the service would have written them."""
     bodies = [
-        body(completed(encode_all([OrderSent(**fields(n * events + i)) for i in range(events)]), service))
+        row.body
         for n in range(min(BODIES, rows))
+        for row in rows_of(encode_all([OrderSent(**fields(n * events + i)) for i in range(events)]), service)
     ]
     if url.startswith("sqlite"):
         insert = "INSERT INTO onward_outbox (service, created_at, events, body) VALUES (?, 0, ?, ?)"

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from binascii import hexlify
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from struct import Struct
 
@@ -67,9 +66,21 @@ def uuid7() -> str:
 
 def uuid7_bytes(count: int) -> list[bytes]:
     """`count` new ids of 16 bytes, ascending, greater than every one before; up to 16 million at once."""
+    return split(uuid7_joined(count))
+
+
+def split(joined: bytes) -> list[bytes]:
+    """Ids of 16 bytes that stand one behind the other."""
+    return [one for (one,) in _ONE_ID.iter_unpack(joined)]
+
+
+def uuid7_joined(count: int) -> bytes:
+    """`uuid7_bytes`, one behind the other."""
     if not 0 <= count <= _SEED_MASK // 2:
         raise ValueError(f"{count} ids were asked for at once; ask for 0 to {_SEED_MASK // 2:,}")
     ms, first = _clock.take(count)
+    if count == 1:
+        return ((ms << 32) | _counter_bits(first)).to_bytes(10) + os.urandom(6)
     ids = bytearray(os.urandom(_ID_BYTES * count))
     place, counter = 0, first
     while place < count:
@@ -82,20 +93,20 @@ def uuid7_bytes(count: int) -> list[bytes]:
         ids[start + 9 : end : _ID_BYTES] = _LOW_BYTES[low : low + block]
         place += block
         counter += block
-    return [one for (one,) in _ONE_ID.iter_unpack(ids)]
+    return bytes(ids)
 
 
 def uuid7_texts(count: int) -> list[bytes]:
     """`uuid7_bytes` in canonical text, as ASCII."""
     if count <= _FEW_TEXTS:
         return [uuid7().encode() for _ in range(count)]
-    return texts(uuid7_bytes(count))
+    return texts(uuid7_joined(count))
 
 
-def texts(ids: Sequence[bytes]) -> list[bytes]:
-    """`text` of each, as ASCII; all are of 16 bytes."""
-    digits = hexlify(b"".join(ids))
-    written = bytearray(_TEXT.encode() * len(ids))
+def texts(joined: bytes) -> list[bytes]:
+    """`text` of each, as ASCII, of ids of 16 bytes that stand one behind the other."""
+    digits = hexlify(joined)
+    written = bytearray(_TEXT.encode() * (len(joined) // _ID_BYTES))
     for index, place in enumerate(_DIGITS_AT):
         written[place :: len(_TEXT)] = digits[index :: 2 * _ID_BYTES]
     return [one for (one,) in _ONE_TEXT.iter_unpack(written)]

@@ -24,15 +24,14 @@ def partition_of(key: bytes, count: int) -> int:
 
 def partitions_of(keys: Sequence[bytes], count: int) -> list[int]:
     """The partition of each key, in their order: `partition_of` for batches."""
+    if len({*map(len, keys)}) <= 1:
+        return _of_one_length(keys, count)
     by_length: dict[int, list[int]] = {}
     for index, key in enumerate(keys):
         by_length.setdefault(len(key), []).append(index)
-    if len(by_length) == 1 and len(keys) >= _FEW_KEYS:
-        return _in_lanes(keys, count)
     partitions = [0] * len(keys)
     for indexes in by_length.values():
-        group = [keys[index] for index in indexes]
-        found = _in_lanes(group, count) if len(group) >= _FEW_KEYS else [partition_of(key, count) for key in group]
+        found = _of_one_length([keys[index] for index in indexes], count)
         for index, partition in zip(indexes, found, strict=True):
             partitions[index] = partition
     return partitions
@@ -52,6 +51,10 @@ def _murmur2(key: bytes) -> int:
         h = (h ^ int.from_bytes(key[whole:], "little")) * _M & _WORD
     h = (h ^ h >> 13) * _M & _WORD
     return h ^ h >> 15
+
+
+def _of_one_length(keys: Sequence[bytes], count: int) -> list[int]:
+    return _in_lanes(keys, count) if len(keys) >= _FEW_KEYS else [partition_of(key, count) for key in keys]
 
 
 def _in_lanes(keys: Sequence[bytes], count: int) -> list[int]:

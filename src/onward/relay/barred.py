@@ -36,6 +36,10 @@ class Barred:
     def __bool__(self) -> bool:
         return bool(self.topics)
 
+    def why(self, topic: str) -> BrokerError | None:
+        barred = self.topics.get(topic)
+        return None if barred is None else barred.why
+
     def whys(self) -> dict[str, str]:
         """By topic, in words."""
         return {topic: str(barred.why) for topic, barred in sorted(self.topics.items())}

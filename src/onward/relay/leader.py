@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ from msgspec.structs import replace
 
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Numbering
-from onward.ports import Outgoing
 from onward.relay.barred import Answer, Barred
-from onward.relay.port import ASIDE, NOWHERE, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
+from onward.relay.columns import Columns, columns_of, joined
+from onward.relay.port import ASIDE, NOWHERE, Batch, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
@@ -34,8 +33,6 @@ LONGEST_PAUSE_S = 5.0
 HEALTHY_S = 30.0
 _SETTLED = {int, EncodeError}
 FLUSH_S = 5.0  # what is in the outbox has so long to leave when the process ends
-
-_topic_of = attrgetter("topic")
 
 
 class _Sent(NamedTuple):
@@ -229,7 +226,7 @@ class _Leader:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            samples = [each.event for each in self._barred.topics.values()]
+            samples = columns_of([each.event for each in self._barred.topics.values()], "")
             with contextlib.suppress(InfrastructureError):
                 if not all(isinstance(each, BrokerError) for each in await self._outlet.places(samples)):
                     break
@@ -241,9 +238,9 @@ class _Leader:
         while rows := await self._outbox.read(ROWS, after=after, numbered=True):
             await self._prolong()
             after = rows[-1].stamp
-            going, _ = await self._leaving(rows)
+            going, *_ = await self._leaving(rows)
             if going:
-                self._send(going)
+                self._send(Batch.of(going))
                 await self._confirm()
 
     async def _send_aside(self) -> None:
@@ -264,17 +261,17 @@ class _Leader:
         after = None
         while rows := await self._outbox.read(ROWS, after=after, numbered=True):
             after = rows[-1].stamp
-            going, _ = await self._leaving(rows)
+            going, *_ = await self._leaving(rows)
             for row in going:
                 refused = [each for one in _singly(row) if (each := await self._refusal(one)) is not None]
-                await self._outbox.delete(self._term, [row.id], [*_refused(row), *refused])
+                await self._outbox.delete(self._term, [row.id], [*_refused(Batch.of([row])), *refused])
         self._relay.one_by_one = False
 
     async def _refusal(self, one: OutboxRow) -> Refused | None:
         """Why this event will never be taken, where that is so. Its number stays empty."""
         await self._prolong()
         try:
-            await self._there(self._outlet.send([one]))
+            await self._there(self._outlet.send(Batch.of([one])))
         except (EncodeError, BrokerError) as error:
             if not isinstance(error, EncodeError) and not error.fields.get("refused"):
                 raise
@@ -282,47 +279,54 @@ class _Leader:
             return Refused(one.events[0], str(error))
         return None
 
-    async def _numbered(self, rows: list[OutboxRow]) -> list[OutboxRow]:
+    async def _numbered(self, rows: list[OutboxRow]) -> Batch:
         """Those that need not wait, with their stamps, which are stored by then; the others are set aside.
 
         What the broker will never take gets no number.
         """
-        leaving, answers = await self._leaving(rows)
-        numbering, found = _places(self._numbering, [event for row in leaving for event in row.events], answers)
-        places = iter(found)
+        leaving, columns, answers = await self._leaving(rows)
+        numbering, places = _places(self._numbering, columns, answers)
         stamps: dict[int, Stamp] = {}
         stamped = []
+        left = iter(places)
         for row in leaving:
             self._turn += 1
-            row_places = tuple(islice(places, len(row.events)))
+            row_places = tuple(islice(left, len(row.columns.values)))
             stamp = stamps[row.id] = Stamp(self._term.epoch, self._turn, self._term.incarnation, row_places)
-            stamped.append(OutboxRow(row.id, row.created, row.events, stamp))
+            stamped.append(OutboxRow(row.id, row.created, row.columns, stamp))
         if len(stamped) < len(rows):
             stamps |= self._set_aside(row for row in rows if row.stamp is None and row.id not in stamps)
         reach("relay.numbering")
         await self._store(stamps)
         reach("relay.numbered")
         self._numbering = numbering
-        return stamped
+        return Batch(stamped, columns, places)
 
-    async def _leaving(self, rows: list[OutboxRow]) -> tuple[list[OutboxRow], list[Answer]]:
-        """Those that need not wait, and what the outlet says of each of their events, one after the other."""
-        barred = self._barred.topics
-        events = [event for row in rows for event in row.events]
-        found = await self._asked([event for event in events if event.topic not in barred] if barred else events)
-        if not barred and {*map(type, found)} <= _SETTLED:
-            return rows, found
+    async def _leaving(self, rows: list[OutboxRow]) -> tuple[list[OutboxRow], Columns, Sequence[Answer]]:
+        """Those that need not wait, their events together, and what the outlet says of each."""
+        columns = joined([row.columns for row in rows])
+        if not self._barred:
+            found = await self._asked(columns)
+            if {*map(type, found)} <= _SETTLED:
+                return rows, columns, found
+        else:
+            found = await self._asked_of_open(columns)
         answers = iter(found)
-        answered = [
-            (row, [barred[event.topic].why if event.topic in barred else next(answers) for event in row.events])
-            for row in rows
-        ]
-        leaving = [(row, each) for row, each in answered if not self._barred.stays(row, each)]
-        return [row for row, _ in leaving], [answer for _, each in leaving for answer in each]
+        answered = [(row, list(islice(answers, len(row.columns)))) for row in rows]
+        left = [(row, each) for row, each in answered if not self._barred.stays(row, each)]
+        events = joined([row.columns for row, _ in left] or [columns.only([])])
+        return [row for row, _ in left], events, [answer for _, each in left for answer in each]
 
-    async def _asked(self, events: Sequence[Outgoing]) -> list[Answer]:
+    async def _asked_of_open(self, columns: Columns) -> list[Answer]:
+        """Of the outlet, where it is not known that a topic takes no events."""
+        whys = [self._barred.why(topic) for topic in columns.topic_of_each()]
+        asked = [place for place, why in enumerate(whys) if why is None]
+        found = iter(await self._asked(columns.only(asked)) if asked else [])
+        return [next(found) if why is None else why for why in whys]
+
+    async def _asked(self, columns: Columns) -> Sequence[Answer]:
         """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""
-        places = asyncio.ensure_future(self._outlet.places(events))
+        places = asyncio.ensure_future(self._outlet.places(columns))
         try:
             await self._there(places)
         finally:
@@ -347,18 +351,17 @@ class _Leader:
         self._noted = barred
         self._relay.bar(barred)
 
-    def _send(self, rows: list[OutboxRow]) -> None:
-        if not rows:
+    def _send(self, batch: Batch) -> None:
+        if not batch.rows:
             return
-        count = sum(len(row.events) for row in rows)
-        refused = [each for row in rows for each in _refused(row)]
+        refused = _refused(batch)
         for each in refused:
             logger.error(
                 "an event is kept apart: its broker will never take it",
                 extra={"topic": each.event.topic, "event_type": each.event.type, "error": each.why},
             )
-        there = self._outlet.send(rows)
-        self._ahead.append(_Sent([row.id for row in rows], count - len(refused), there, refused))
+        there = self._outlet.send(batch)
+        self._ahead.append(_Sent([row.id for row in batch.rows], len(batch.columns) - len(refused), there, refused))
         reach("relay.sent")
 
     async def _confirm(self) -> None:
@@ -388,33 +391,31 @@ def _singly(row: OutboxRow) -> list[OutboxRow]:
     """A row for each event that has a number."""
     assert row.stamp is not None
     return [
-        OutboxRow(row.id, row.created, [event], replace(row.stamp, places=(place,)))
-        for event, place in zip(row.events, row.stamp.places, strict=True)
+        OutboxRow(row.id, row.created, row.columns.only([at]), replace(row.stamp, places=(place,)))
+        for at, place in enumerate(row.stamp.places)
         if place != NOWHERE
     ]
 
 
 def _places(
-    numbering: Numbering, events: Sequence[Outgoing], answers: Sequence[Answer]
+    numbering: Numbering, columns: Columns, answers: Sequence[Answer]
 ) -> tuple[Numbering, list[tuple[int, int]]]:
     """Partition and number of each, NOWHERE where it has no partition; and the numbering to go on with."""
-    partitions = [answer for answer in answers if isinstance(answer, int)]
-    if len(partitions) == len(events):
-        numbering, numbers = numbering.give(zip(map(_topic_of, events), partitions, strict=True))
-        return numbering, list(zip(partitions, numbers, strict=True))
-    lanes = [(event.topic, answer) for event, answer in zip(events, answers, strict=True) if isinstance(answer, int)]
+    topics = columns.topic_of_each()
+    lanes = [(topic, answer) for topic, answer in zip(topics, answers, strict=True) if isinstance(answer, int)]
     numbering, numbers = numbering.give(lanes)
+    if len(lanes) == len(answers):
+        return numbering, [(partition, number) for (_, partition), number in zip(lanes, numbers, strict=True)]
     rest = iter(numbers)
     return numbering, [(answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers]
 
 
-def _refused(row: OutboxRow) -> list[Refused]:
-    assert row.stamp is not None
-    if NOWHERE not in row.stamp.places:
+def _refused(batch: Batch) -> list[Refused]:
+    if NOWHERE not in batch.places:
         return []
     return [
         Refused(event, f"{len(event.value or b''):,} bytes are more than topic {event.topic!r} takes")
-        for event, place in zip(row.events, row.stamp.places, strict=True)
+        for event, place in zip(batch.columns.events, batch.places, strict=True)
         if place == NOWHERE
     ]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from onward.errors import BrokerError, EncodeError
 from onward.ports import Outgoing
+from onward.relay.columns import Columns, joined
 
 
 def outbox_of(service: str) -> str:
@@ -57,8 +59,27 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
 
     id: int
     created: int  # microseconds since the epoch
-    events: list[Outgoing]
+    columns: Columns
     stamp: Stamp | None = None
+
+    @property
+    def events(self) -> list[Outgoing]:
+        """For what is rare."""
+        return list(self.columns.events)
+
+
+class Batch(NamedTuple):
+    """Rows with their numbers, and what they hold together: events, and the place of each."""
+
+    rows: Sequence[OutboxRow]
+    columns: Columns
+    places: Sequence[tuple[int, int]]
+
+    @classmethod
+    def of(cls, rows: Sequence[OutboxRow]) -> Batch:
+        """One row or more, all of them numbered."""
+        places = chain.from_iterable(row.stamp.places for row in rows if row.stamp is not None)
+        return cls(rows, joined([row.columns for row in rows]), list(places))
 
 
 class OutboxStats(NamedTuple):
@@ -120,7 +141,7 @@ class Outlet(Protocol):
         """Take events again after a send failed. Whoever asks sends first what is not known to be there."""
         ...
 
-    async def places(self, events: Sequence[Outgoing]) -> list[int | EncodeError | BrokerError]:
+    async def places(self, columns: Columns) -> Sequence[int | EncodeError | BrokerError]:
         """The partition of each, by its key; for those without one, any.
 
         EncodeError says why one will never be taken, BrokerError why its topic takes none now, the same for each of a
@@ -128,7 +149,7 @@ class Outlet(Protocol):
         """
         ...
 
-    def send(self, rows: Sequence[OutboxRow]) -> Future[None]:
+    def send(self, batch: Batch) -> Future[None]:
         """Take events that have numbers, in this order per partition, behind those that it took before.
 
         Those whose place is NOWHERE are left out. What it returns ends when the broker has them all. It raises

@@ -14,7 +14,7 @@ from onward.ids import uuid7_bytes
 from onward.ports import Outgoing
 from onward.relay import OutboxRow, OutboxStats, Refused, Stamp, Term, outbox_of
 from onward.relay.refusals import numbered_or_gone, term_over
-from onward.relay.rows import body, completed, opened, parts, places
+from onward.relay.rows import opened, places, rows_of
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
@@ -70,7 +70,7 @@ def append_rows(
 ) -> None:
     """`FileOutbox.append`, for who tells the relays by themselves."""
     created = micros_of(now())
-    rows = [(service, part[0].due, created, len(part), body(part)) for part in parts(completed(outputs, service))]
+    rows = [(service, row.due, created, row.events, row.body) for row in rows_of(outputs, service)]
     connection.executemany(_INSERT, rows)
 
 

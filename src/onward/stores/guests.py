@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 from onward.delays import moment_of
 from onward.errors import TransactionError
 from onward.ports import Outgoing
-from onward.relay.rows import body, completed, parts
+from onward.relay.rows import rows_of
 
 Rows = Sequence[Sequence[Any]]
 Visit = Generator[tuple[str, dict[str, Any]], Rows, None]
@@ -54,10 +54,10 @@ def visit(outgoing: Sequence[Outgoing], service: str, store: str) -> Visit:
     ((_, is_there, database),) = yield _ENTER, {"token": token}
     if not is_there:
         raise elsewhere(service, f"The database {database!r} has no outbox")
-    for part in parts(completed(outgoing, service)):
-        due = None if part[0].due is None else moment_of(part[0].due)
-        row = {"service": service, "due": due, "events": len(part), "body": body(part)}
-        written = yield _APPEND, {**row, "token": token, "store": store}
+    for row in rows_of(outgoing, service):
+        due = None if row.due is None else moment_of(row.due)
+        said = {"service": service, "due": due, "events": row.events, "body": row.body}
+        written = yield _APPEND, {**said, "token": token, "store": store}
         if not written:
             ((inside,),) = yield _LOOK, {"token": token}
             if inside:

@@ -14,7 +14,7 @@ from onward.ids import time_of
 from onward.inspection.schema import Phase
 from onward.ledger import Arrivals, ProducerLedger, Run
 from onward.ports import Outgoing
-from onward.relay import OutboxRow, Stamp, Term
+from onward.relay import Batch, Columns, OutboxRow, Stamp, Term
 from onward.relay.barred import Answer
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.connections import Connections
@@ -114,11 +114,11 @@ class Received:
     def begin(self) -> None:
         """Nothing fails here."""
 
-    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
-        return [0] * len(events)
+    async def places(self, columns: Columns) -> list[Answer]:
+        return [0] * len(columns)
 
-    def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
-        for row in rows:
+    def send(self, batch: Batch) -> asyncio.Future[None]:
+        for row in batch.rows:
             assert row.stamp is not None
             for event, (_, number) in zip(row.events, row.stamp.places, strict=True):
                 self.log.append((row.stamp.incarnation, number, event.value))

@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from onward.errors import InfrastructureError, LeaseLostError
+from onward.ports import Outgoing
 from onward.relay import Stamp, outbox_of
+from onward.relay.rows import rows_of
 from onward.stores.postgres import outbox, outbox_sql
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.outbox import PostgresOutbox
@@ -17,9 +19,10 @@ from onward.stores.postgres.store import PostgresStore
 from tests.integration.postgres.outboxes import Bench, on_bench
 from tests.integration.postgres.stage import Numbered
 
+BODY = rows_of([Outgoing("orders", "test.event", 1, b"", None)], "shop")[0].body
 FILL = (
     "INSERT INTO onward.outbox (service, created_at, events, body)"
-    " SELECT 'shop', now(), 1, '\\x90' FROM generate_series(1, %s)"
+    " SELECT 'shop', now(), 1, %s FROM generate_series(1, %s)"
 )
 
 
@@ -205,7 +208,7 @@ def test_a_lease_ends_by_the_servers_clock(postgres_url: str, monkeypatch: pytes
 def test_a_step_of_the_relay_touches_no_more_rows_than_it_is_about(postgres_url: str) -> None:
     async def scene(bench: Bench) -> None:
         term = await bench.led()
-        bench.rows(FILL, 5_000)
+        bench.rows(FILL, BODY, 5_000)
         await bench.pass_on(term, 2_500, keep=True)
         ids, turns = list(range(2_501, 2_511)), list(range(9_001, 9_011))
         numbers = (ids, [term.epoch] * 10, turns, [b""] * 10, [b""] * 10)
@@ -239,7 +242,7 @@ def test_what_has_left_is_not_passed_again_while_an_old_transaction_keeps_it(
 
     async def scene(bench: Bench) -> None:
         term = await bench.led()
-        bench.rows(FILL, 6_000)
+        bench.rows(FILL, BODY, 6_000)
         with psycopg.connect(postgres_url) as report:
             report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             report.execute("SELECT count(*) FROM onward.outbox")

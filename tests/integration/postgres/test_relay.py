@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from onward.errors import LeaseLostError
-from onward.relay import Stamp, Term
+from onward.relay import Batch, Stamp, Term
 from onward.relay.leader import Relay
 from onward.stores.postgres import outbox_sql
 from onward.stores.postgres.address import Address
@@ -55,7 +55,7 @@ def test_what_a_relay_numbered_before_it_died_is_sent_first_with_the_numbers_tha
         }
         await bench.outbox.number(died, stamps)
         if sent:
-            await received.send([replace(row, stamp=stamps[row.id]) for row in rows])
+            await received.send(Batch.of([replace(row, stamp=stamps[row.id]) for row in rows]))
         bench.rows("UPDATE onward.relay SET until = now()")
         await bench.publish(b"4")
         await relayed(bench.outbox, received, b"4")

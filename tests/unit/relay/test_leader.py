@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from onward.errors import BrokerError, BrokerUnreachableError, EncodeError
 from onward.ports import Outgoing
-from onward.relay import NOWHERE, OutboxRow, leader, outbox_of
+from onward.relay import NOWHERE, Batch, Columns, leader, outbox_of
 from onward.relay.barred import Answer
 from onward.relay.leader import Relay
 from onward.sqlite.database import Database
@@ -37,26 +37,26 @@ class Outlet:
     def begin(self) -> None:
         self.broken = False
 
-    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
+    async def places(self, columns: Columns) -> list[Answer]:
         if self.faults:
             raise self.faults.pop(0)
         if self.unreachable:
             raise BrokerUnreachableError("Nobody answers.")
-        return [self._place(event) for event in events]
+        return [self._place(event) for event in columns.events]
 
     def _place(self, event: Outgoing) -> Answer:
         if event.topic in self.barred:
             return BrokerError(f"Topic {event.topic} is shut.")
         return EncodeError("No.") if event.value == b"no" else 0 if event.key is None else int(event.key)
 
-    def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
+    def send(self, batch: Batch) -> asyncio.Future[None]:
         there = asyncio.get_running_loop().create_future()
-        refused = any(event.value == self.refuses for row in rows for event in row.events if self.refuses)
+        refused = any(event.value == self.refuses for event in batch.columns.events if self.refuses)
         if self.broken or refused:
             self.broken = True
             there.set_exception(EncodeError("Never.") if refused else BrokerError("A send before it failed."))
             return there
-        for row in rows:
+        for row in batch.rows:
             assert row.stamp is not None
             for event, place in zip(row.events, row.stamp.places, strict=True):
                 if place != NOWHERE:

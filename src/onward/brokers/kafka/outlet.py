@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, groupby, repeat
+from operator import itemgetter
 from time import time_ns
 
 from msgspec.structs import replace
@@ -14,7 +16,7 @@ from onward.brokers.kafka.partitions import Partitions
 from onward.brokers.kafka.publishing import Prepared, Senders, too_large
 from onward.errors import BrokerError
 from onward.ports import Outgoing
-from onward.relay import NOWHERE, OutboxRow
+from onward.relay import NOWHERE, Batch, Columns, OutboxRow
 from onward.relay.barred import Answer
 
 GATHER_MS = 5  # as the client library has it by default
@@ -32,98 +34,119 @@ class KafkaOutlet:
     def begin(self) -> None:
         self._broken = False
 
-    async def places(self, events: Sequence[Outgoing]) -> list[Answer]:
-        topics = {event.topic for event in events}
+    async def places(self, columns: Columns) -> Sequence[Answer]:
+        topics = {kind.topic for kind in columns.kinds}
         barred = await self._partitions.barred(topics)
         if not barred:
-            return await self._places(events, topics)
-        open_topics = topics - barred.keys()
-        found = iter(await self._places([event for event in events if event.topic in open_topics], open_topics))
-        return [next(found) if event.topic in open_topics else barred[event.topic] for event in events]
+            return await self._places(columns, topics)
+        whys = [barred.get(topic) for topic in columns.topic_of_each()]
+        asked = [place for place, why in enumerate(whys) if why is None]
+        found = iter(await self._places(columns.only(asked), topics - barred.keys()) if asked else [])
+        return [next(found) if why is None else why for why in whys]
 
-    async def _places(self, events: Sequence[Outgoing], topics: Collection[str]) -> list[Answer]:
+    async def _places(self, columns: Columns, topics: Collection[str]) -> Sequence[Answer]:
         await self._partitions.measure(topics)
-        room = {topic: self._partitions.room(topic) for topic in topics}
+        partitions = self._partitions.by_topic(columns.topic_of_each(), columns.keys)
+        if _most_bytes(columns) <= min(map(self._partitions.room, topics)):
+            return partitions
         return [
-            partition if _size(event) <= room[event.topic] else too_large(event)
-            for event, partition in zip(events, self._partitions.of(events), strict=True)
+            partition if _bytes(event) <= self._partitions.room(event.topic) else too_large(event)
+            for event, partition in zip(columns.events, partitions, strict=True)
         ]
 
-    def send(self, rows: Sequence[OutboxRow]) -> asyncio.Future[None]:
-        return asyncio.create_task(self._sent(rows))
+    def send(self, batch: Batch) -> asyncio.Future[None]:
+        return asyncio.create_task(self._sent(batch))
 
-    async def _sent(self, rows: Sequence[OutboxRow]) -> None:
+    async def _sent(self, batch: Batch) -> None:
+        topics = {kind.topic for kind in batch.columns.kinds}
         try:
             async with self._order:  # whoever was told first hands over first
-                sends = await self._handed(rows)
+                sends = await self._handed(batch, topics)
             await asyncio.gather(*sends)
         except BaseException:
             self._broken = True
             self._senders.abandon()  # what waits behind it must not go before it
-            self._partitions.doubt({event.topic for row in rows for event in row.events})
+            self._partitions.doubt(topics)
             raise
 
-    async def _handed(self, rows: Sequence[OutboxRow]) -> list[asyncio.Task[None]]:
+    async def _handed(self, batch: Batch, topics: Collection[str]) -> list[asyncio.Task[None]]:
         """One for each of the producers that these topics need."""
-        topics = {event.topic for row in rows for event in row.events}
         await self._partitions.measure(topics)
         if self._broken:
             raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
         by_room: dict[int, set[str]] = {}
         for topic in topics:
             by_room.setdefault(self._partitions.room(topic), set()).add(topic)
-        sends = []
-        for room, ours in by_room.items():
-            part = rows if ours == topics and not any(map(_leaves_out, rows)) else _of(rows, ours)
-            events = [event for row in part for event in row.events]
-            if events:
-                sends.append(asyncio.create_task(self._senders.of(room).send(_prepared(part, events), events)))
-        return sends
+        if len(by_room) == 1 and NOWHERE not in batch.places:
+            return [self._hand(batch, room) for room in by_room]
+        parts = [(_of(batch, ours), room) for room, ours in by_room.items()]
+        return [self._hand(part, room) for part, room in parts if part is not None]
+
+    def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
+        return asyncio.create_task(self._senders.of(room).send(_prepared(batch), batch.columns.events))
 
     async def close(self) -> None:
         await self._senders.close()
 
 
-def _leaves_out(row: OutboxRow) -> bool:
-    return row.stamp is None or NOWHERE in row.stamp.places
-
-
-def _of(rows: Sequence[OutboxRow], topics: Collection[str]) -> list[OutboxRow]:
-    """What of them is of these topics and has a place."""
-    found = []
-    for row in rows:
+def _of(batch: Batch, topics: Collection[str]) -> Batch | None:
+    """What of it is of these topics and has a place."""
+    rows = []
+    for row in batch.rows:
         assert row.stamp is not None
-        placed = zip(row.events, row.stamp.places, strict=True)
-        ours = [each for each in placed if each[1] != NOWHERE and each[0].topic in topics]
-        stamp = replace(row.stamp, places=tuple(place for _, place in ours))
-        found.append(OutboxRow(row.id, row.created, [event for event, _ in ours], stamp))
-    return found
+        placed = zip(row.stamp.places, row.columns.topic_of_each(), strict=True)
+        ours = [at for at, (place, topic) in enumerate(placed) if place != NOWHERE and topic in topics]
+        if ours:
+            stamp = replace(row.stamp, places=tuple([row.stamp.places[at] for at in ours]))
+            rows.append(OutboxRow(row.id, row.created, row.columns.only(ours), stamp))
+    return Batch.of(rows) if rows else None
 
 
-def _size(event: Outgoing) -> int:
-    return len(event.value or b"") + len(event.key or "") * 4 + len(event.extra or b"")
+def _most_bytes(columns: Columns) -> int:
+    """No event of them has more."""
+    return sum(max(map(len, filter(None, each)), default=0) for each in (columns.values, columns.keys, columns.extras))
 
 
-def _prepared(rows: Sequence[OutboxRow], events: Sequence[Outgoing]) -> Iterator[Prepared]:
-    """`events` are those of all rows. Each is made when it is asked for, but for the ids: they are cheap together.
+def _bytes(event: Outgoing) -> int:
+    return len(event.value or b"") + len((event.key or "").encode()) + len(event.extra or b"")
 
-    A number says for which place it is, since others may copy events elsewhere.
-    """
+
+def _prepared(batch: Batch) -> Iterator[Prepared]:
+    """Each is made when it is asked for, but for the ids: they are cheap together."""
     millis = time_ns() // 1_000_000
-    heading = wire.Headings().numbered
-    texts = iter(wire.id_texts([_id_of(event) for event in events]))
-    incarnation, lane, whose = b"", "", ""
-    for row in rows:
-        assert row.stamp is not None
-        by, time = row.stamp.incarnation, wire.moment(row.created)
-        for event, (partition, number), id_text in zip(row.events, row.stamp.places, texts, strict=False):
-            topic, value, key = event.topic, event.value, event.key
-            if topic != lane or by != incarnation:
-                incarnation, lane, whose = by, topic, f"{by.hex()} {topic}"
-            headers = heading(event, id_text, time, f"{whose} {partition} {number}".encode())
-            yield topic, value, None if key is None else key.encode(), partition, millis, headers
+    by_incarnation = [list(rows) for _, rows in groupby(batch.rows, _incarnation_of)]
+    batches = [batch] if len(by_incarnation) == 1 else map(Batch.of, by_incarnation)
+    return chain.from_iterable(_of_one_incarnation(each, millis) for each in batches)
 
 
-def _id_of(event: Outgoing) -> bytes:
-    assert event.id is not None
-    return event.id
+def _of_one_incarnation(batch: Batch, millis: int) -> Iterator[Prepared]:
+    rows, columns, places = batch
+    topics = columns.topic_of_each()
+    times = (repeat(wire.moment(row.created), len(row.columns.values)) for row in rows)
+    headers = wire.numbered(
+        columns.kind_of_each(),
+        columns.extras or repeat(None),
+        wire.id_texts(columns.ids),
+        chain.from_iterable(times),
+        _numbers(topics, places, _incarnation_of(rows[0]).hex()),
+    )
+    partitions = map(itemgetter(0), places)
+    return zip(topics, columns.values, columns.keys, partitions, repeat(millis), headers, strict=False)
+
+
+def _numbers(topics: Sequence[str], places: Sequence[tuple[int, int]], incarnation: str) -> Iterator[bytes]:
+    """A number says for which place it is, since others may copy events elsewhere."""
+    of_topics: dict[str, dict[int, bytes]] = {}
+    current = ""
+    lanes: dict[int, bytes] = {}
+    for topic, (partition, number) in zip(topics, places, strict=True):
+        if topic != current:
+            current, lanes = topic, of_topics.setdefault(topic, {})
+        if partition not in lanes:
+            lanes[partition] = f"{incarnation} {topic} {partition} ".encode()
+        yield b"%s%d" % (lanes[partition], number)
+
+
+def _incarnation_of(row: OutboxRow) -> bytes:
+    assert row.stamp is not None
+    return row.stamp.incarnation

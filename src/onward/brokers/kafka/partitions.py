@@ -17,7 +17,7 @@ from onward.errors import (
     RegistrationError,
     SettingError,
 )
-from onward.partitioning import partition_of, partitions_of
+from onward.partitioning import partitions_of
 from onward.ports import Outgoing
 from onward.topics import Topic
 
@@ -95,31 +95,30 @@ class Partitions:
 
     def of(self, events: Sequence[Outgoing]) -> list[int]:
         """By their keys; one without goes where the others of this call go, which take turns."""
-        self._turn += 1
-        if len(events) == 1:
-            return [self._of_one(events[0])]
-        topics = {event.topic for event in events}
-        keys = [event.key.encode() for event in events if event.key is not None]
-        if len(topics) == 1 and len(keys) == len(events):
-            return partitions_of(keys, self._counts[events[0].topic][0])
-        places: list[int] = [0] * len(events)
-        for topic in topics:
-            count, _ = self._counts[topic]
-            keyed: list[tuple[int, bytes]] = []
-            for place, event in enumerate(events):
-                if event.topic != topic:
-                    continue
-                if event.key is None:
-                    places[place] = self._turn % count
-                else:
-                    keyed.append((place, event.key.encode()))
-            for (place, _), partition in zip(keyed, partitions_of([key for _, key in keyed], count), strict=True):
-                places[place] = partition
-        return places
+        keys = [None if event.key is None else event.key.encode() for event in events]
+        return self.by_topic([event.topic for event in events], keys)
 
-    def _of_one(self, event: Outgoing) -> int:
-        count, _ = self._counts[event.topic]
-        return self._turn % count if event.key is None else partition_of(event.key.encode(), count)
+    def by_topic(self, topics: Sequence[str], keys: Sequence[bytes | None]) -> list[int]:
+        """`of` events that come by columns: the topic and the key of each."""
+        self._turn += 1
+        names = {*topics}
+        if len(names) == 1:
+            return self._among(keys, *names)
+        found: list[int] = [0] * len(topics)
+        for name in names:
+            places = [place for place, topic in enumerate(topics) if topic == name]
+            for place, partition in zip(places, self._among([keys[place] for place in places], name), strict=True):
+                found[place] = partition
+        return found
+
+    def _among(self, keys: Sequence[bytes | None], topic: str) -> list[int]:
+        """Of keys of one topic."""
+        count, _ = self._counts[topic]
+        found = partitions_of([key for key in keys if key is not None], count)
+        if len(found) == len(keys):
+            return found
+        turn, by_key = self._turn % count, iter(found)
+        return [turn if key is None else next(by_key) for key in keys]
 
 
 def _of_all(error: OnwardError) -> bool:

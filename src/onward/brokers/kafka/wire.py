@@ -22,6 +22,7 @@ from onward import ids
 from onward.errors import DecodeError, MessageError
 from onward.events import Envelope, from_headers, headers_of
 from onward.ports import Outgoing, Record, Repeated, WireType
+from onward.relay import Kind
 
 NO_TYPE = b""
 NUMBER = "onward-number"
@@ -193,21 +194,46 @@ class Headings:
                 return ([first, second, third, (_ID, new_id), by, when, content] for new_id in new_ids)
         return (self.of(event, new_id, source, time) for event, new_id in zip(events, new_ids, strict=True))
 
-    def numbered(self, event: Outgoing, id_text: bytes, time: bytes, number: bytes) -> Headers:
-        """As `of`, with a relay's number, of an event that has a source, and an id, here in text."""
-        name, version, source = event.type, event.version, event.source
-        assert source is not None
-        if event.extra or not name:
-            written = headers(event, id_text, source, time)
-            written.insert(NUMBER_AT, (NUMBER, number))
-            return written
-        kind = (name, version, source)
-        found = self._kinds.get(kind)
-        if found is None:
-            self.of(event, id_text, source, time)
-            found = self._kinds[kind]
-        first, second, third, _, by, _, content = found
-        return [first, second, (NUMBER, number), third, (_ID, id_text), by, (_TIME, time), content]
+
+def numbered(
+    kinds: Iterable[Kind],
+    extras: Iterable[bytes | None],
+    id_texts: Iterable[bytes],
+    times: Iterable[bytes],
+    numbers: Iterable[bytes],
+) -> Iterator[Headers]:
+    """As `headers`, with a relay's number, of events that come by columns. Each is made when it is asked for."""
+    plain: dict[Kind, tuple[Headers, int, int, int]] = {}
+    current: Kind | None = None
+    template: Headers = []
+    number_at = id_at = time_at = 0
+    for kind, extra, id_text, time, number in zip(kinds, extras, id_texts, times, numbers, strict=False):
+        if extra:
+            yield _numbered(kind, extra, id_text, time, number)
+            continue
+        if kind is not current:
+            if kind not in plain:
+                plain[kind] = _template(kind)
+            current, (template, number_at, id_at, time_at) = kind, plain[kind]
+        written = template.copy()
+        written[number_at] = (NUMBER, number)
+        written[id_at] = (_ID, id_text)
+        written[time_at] = (_TIME, time)
+        yield written
+
+
+def _numbered(kind: Kind, extra: bytes | None, id_text: bytes, time: bytes, number: bytes) -> Headers:
+    event = Outgoing(kind.topic, kind.type, kind.version, None, None, extra)
+    written = headers(event, id_text, kind.source, time)
+    written.insert(NUMBER_AT, (NUMBER, number))
+    return written
+
+
+def _template(kind: Kind) -> tuple[Headers, int, int, int]:
+    """Of what has no extensions; and the places of number, id and time, by which events of a kind differ."""
+    written = _numbered(kind, None, b"", b"", b"")
+    names = [name for name, _ in written]
+    return written, names.index(NUMBER), names.index(_ID), names.index(_TIME)
 
 
 def moment(micros: int) -> bytes:
@@ -221,11 +247,9 @@ def _second(seconds: int) -> bytes:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat().encode()
 
 
-def id_texts(written: Sequence[bytes]) -> list[bytes]:
-    """Ids as headers have them."""
-    if set(map(len, written)) == {16}:
-        return ids.texts(written)
-    return list(map(_id, written))
+def id_texts(written: bytes | Sequence[bytes]) -> list[bytes]:
+    """Ids as headers have them: of 16 bytes each, one behind the other, or of any length."""
+    return ids.texts(written) if isinstance(written, bytes) else list(map(_id, written))
 
 
 def _id(written: bytes) -> bytes:

@@ -12,7 +12,7 @@ from onward.ids import uuid7_bytes
 from onward.ports import DELIVERY_BYTES, Outgoing
 from onward.relay import ASIDE, OutboxRow, OutboxStats, Refused, Stamp, Term, outbox_of
 from onward.relay.refusals import numbered_or_gone, term_over
-from onward.relay.rows import body, completed, opened, parts, places
+from onward.relay.rows import opened, places, rows_of
 from onward.stores.postgres import outbox_sql as sql
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
@@ -40,8 +40,8 @@ def append(outputs: Sequence[Outgoing], service: str, now: datetime | None = Non
     `now` is for tests; it is the server's clock that counts.
     """
     rows = [
-        (service, None if part[0].due is None else moment_of(part[0].due), now, len(part), body(part))
-        for part in parts(completed(outputs, service))
+        (service, None if row.due is None else moment_of(row.due), now, row.events, row.body)
+        for row in rows_of(outputs, service)
     ]
     return [Command(sql.APPEND, rows)]
 

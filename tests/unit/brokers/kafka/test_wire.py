@@ -13,6 +13,7 @@ from onward import ids
 from onward.brokers.kafka import wire
 from onward.errors import DecodeError
 from onward.ports import Outgoing, Record, WireType
+from onward.relay.columns import columns_of
 
 LIMIT = 100
 PLAIN = [("ce_type", b"shop.paid"), ("ce_dataversion", b"1"), ("ce_id", b"7")]
@@ -203,23 +204,24 @@ def test_a_relay_s_number_stands_behind_type_and_version_of_what_else_it_would_b
         event._replace(source="till"),
         event._replace(extra=b'{"traceparent":"00-1"}'),
         event._replace(type=""),
+        event._replace(id=bytes(16)),
     ]
-    together = wire.Headings()
-    for each in events:
-        assert each.id is not None
-        written = together.numbered(each, each.id, b"now", b"of 1")
-        assert written.pop(2) == ("onward-number", b"of 1")
-        assert written == wire.headers(each, b"", "", b"now")
+    columns = columns_of(events, "")
+    times, numbers = ([b"%s %d" % (name, place) for place in range(len(events))] for name in (b"at", b"of"))
+    found = wire.numbered(columns.kind_of_each(), columns.extras, wire.id_texts(columns.ids), times, numbers)
+    for event, written, time, number in zip(events, found, times, numbers, strict=True):
+        assert written.pop(2) == ("onward-number", number)
+        assert written == wire.headers(event, b"", "", time)
 
 
 def test_ids_are_written_as_text_whatever_they_are() -> None:
     first, second = bytes(range(16)), bytes(range(240, 256))
-    assert wire.id_texts([first, second]) == [
+    assert wire.id_texts(first + second) == [
         b"00010203-0405-0607-0809-0a0b0c0d0e0f",
         b"f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff",
     ]
     assert wire.id_texts([first, b"order 7"]) == [b"00010203-0405-0607-0809-0a0b0c0d0e0f", b"order 7"]
-    assert wire.id_texts([]) == []
+    assert wire.id_texts(b"") == []
 
 
 @pytest.mark.parametrize(
