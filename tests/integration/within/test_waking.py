@@ -108,6 +108,7 @@ def test_where_the_service_is_open_it_tells_by_its_own_connections(
         assert engine.outlets is not None
         try:
             await engine.store.open(await till.app.plan.entry())
+            engine.prepared = True  # but for its relay, which would need a broker
             told = asyncio.Event()
             monkeypatch.setattr(engine.outlets.relay, "_changed", told)
             await asyncio.to_thread(asyncio.run, committed(KINDS["sqlalchemy_session"], till, 1))
@@ -121,16 +122,19 @@ def test_where_the_service_is_open_it_tells_by_its_own_connections(
     asyncio.run(scene())
 
 
-def test_many_commits_share_one_thread_and_one_connection_and_leave_neither(till: Till) -> None:
-    most = 0
-    for _ in range(20):
-        threads = [threading.Thread(target=publish, args=(till,)) for _ in range(4)]
-        for each in threads:
-            each.start()
-        most = max(most, len(criers()))
-        for each in threads:
-            each.join()
-    assert most == 1
+def test_many_commits_share_one_thread_and_one_connection_and_leave_neither(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(crier, "LINGER_S", PATIENCE_S)
+        for _ in range(20):
+            threads = [threading.Thread(target=publish, args=(till,)) for _ in range(4)]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+            assert len(criers()) == 1
+    publish(till)
     join_criers()
     assert connections(till.url) == 0
 
@@ -169,9 +173,11 @@ def test_a_forked_process_tells_by_a_thread_of_its_own(till: Till, listener: Lis
     with warnings.catch_warnings(action="ignore"), crier._crier_at(till.url)._changed:
         pid = os.fork()  # the lock is another's for good
         if pid == 0:
-            crier.waker_of(till.url, "till")()
-            for each in criers():
-                each.join(PATIENCE_S)
-            os._exit(0)
+            try:
+                crier.waker_of(till.url, "till")()
+                for each in criers():
+                    each.join(PATIENCE_S)
+            finally:
+                os._exit(0)
     assert listener.hears() == "till"
     assert os.waitpid(pid, 0)[1] == 0
