@@ -75,9 +75,7 @@ def test_a_failed_transaction_of_django_says_why(django_till: Till) -> None:
     assert django_till.waiting() == []
 
 
-def test_the_relay_is_told_of_a_commit_of_django_and_of_no_rollback(
-    django_till: Till, listener: Listener, brief: None
-) -> None:
+def test_the_relay_is_told_of_a_commit_of_django_and_of_no_rollback(django_till: Till, listener: Listener) -> None:
     outbox = django_till.app.outbox(connection)
     with suppress(Undone), transaction.atomic():
         outbox.add(Paid(n=1))

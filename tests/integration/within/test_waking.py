@@ -23,7 +23,6 @@ from tests.integration.within.sessions import KINDS, Kind, sqlalchemy_url
 from tests.integration.within.till import Paid, Till, Undone
 from tests.integration.within.waking import PATIENCE_S, Listener, criers, join_criers
 
-pytestmark = pytest.mark.usefixtures("brief")
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 SESSIONS = {
     name: KINDS[name]

@@ -32,10 +32,13 @@ def listener(till: Till) -> Iterator[Listener]:
         yield listener
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def no_crier_outlives_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A thread that tells ends soon after the last commit."""
-    monkeypatch.setattr(crier, "LINGER_S", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(crier, "LINGER_S", 0.05)
+        yield
+        join_criers()
 
 
 def criers() -> list[threading.Thread]:
