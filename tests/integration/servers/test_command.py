@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,15 +13,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from scripts.servers.ports import listens
+from scripts.servers.kafka import Kafka
+from scripts.servers.ports import free_ports, listens
 from scripts.servers.postgres import Postgres
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 30.0
+STARTS_S = 120.0  # a Kafka, a PostgreSQL and a shop of three services
 
 
 @pytest.fixture
@@ -105,3 +109,39 @@ def test_a_demo_without_a_broker_for_its_store_says_which_to_name() -> None:
     )
     assert ended.returncode == 2
     assert "PostgreSQL carries no events: name a broker that does, BROKER=kafka" in ended.stderr
+
+
+@pytest.mark.timeout(240)
+def test_a_demo_on_kafka_and_postgresql_sells_and_ctrl_c_closes_it_with_its_servers(
+    shared_kafka: Kafka, shared_postgres: Postgres, open_folder: Path
+) -> None:
+    (port,) = free_ports(1)
+    said = open_folder / "said"
+    with said.open("wb") as output, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT_S) as page:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "scripts.demo", "--broker", "kafka", "--store", "postgres", "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(open_folder)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            limit = time.monotonic() + STARTS_S
+            while "The shop is open at" not in said.read_text():
+                assert demo.poll() is None, said.read_text()
+                assert time.monotonic() < limit, said.read_text()
+                time.sleep(0.1)
+            page.get("/").raise_for_status()
+            sku = page.get("/api/catalogue").json()["products"][0]["sku"]
+            basket = {"customer": "Ann", "payment_method": "account", "items": [{"sku": sku, "quantity": 2}]}
+            placed = page.post("/api/orders", json=basket, headers={"x-csrf-token": page.cookies["shop_csrf"]})
+            assert placed.status_code == 201, placed.text
+            with page.stream("GET", "/api/live") as live:
+                assert any("Parcel dispatched" in line for line in live.iter_lines())
+        finally:
+            os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
+            assert demo.wait(LIMIT_S) == 0, said.read_text()
+    assert re.search(r"shipping: \d+ events handled, 0 dead letters", said.read_text())
+    said.unlink()
+    assert is_left(open_folder) == []
