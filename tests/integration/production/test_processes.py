@@ -129,6 +129,11 @@ def test_a2_the_outbox_of_a_killed_process_is_relayed_by_another_one_within_30_s
             stage.until(lambda: rows(stage, "SELECT count(*) FROM onward.outbox") == [(0,)], "all has left")
             assert monotonic() - died < TAKEOVER_S
     assert epoch(stage) > 1
+    with stage.running("direct"):  # what the dead one had numbered and not sent is there too, once and in order
+        assert_exactly_once(stage.wait_for("book", EVENTS), range(EVENTS))
+        stage.wait_for("confirm", EVENTS)
+    assert len(stage.effects("book")) == EVENTS
+    assert stage.audited() == 0
 
 
 def test_p2_sigterm_with_work_in_flight_and_more_in_hand_loses_and_doubles_nothing(
