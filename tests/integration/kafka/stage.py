@@ -110,12 +110,12 @@ class Stage:
         assert producer.flush(PATIENCE_S) == 0
         assert failed == []
 
-    def values_of(self, topic: str) -> list[bytes | None]:
-        """What is in a topic, partition by partition."""
+    def values_of(self, topic: str, partitions: Iterable[int] = ()) -> list[bytes | None]:
+        """What is in a topic, partition by partition; in all of them unless some are named."""
         consumer = Consumer(
             {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.name, "enable.partition.eof": True}
         )
-        partitions = self.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions
+        partitions = partitions or self.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions
         found: list[bytes | None] = []
         try:
             for partition in sorted(partitions):

@@ -1,6 +1,7 @@
 """A log that does not go on as it was: eaten by retention, deleted and made again, cut into more partitions."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its stub leaves it out
 
 from onward import Context, Topic, Transaction
+from onward.brokers.kafka import partitions as counts
 from onward.errors import RegistrationError, SettingError
+from onward.partitioning import partition_of
 from scripts.servers.kafka import Kafka
 from tests.integration.children import ROOT
 from tests.integration.kafka.stage import INSERT, PATIENCE_S, TOPIC, Placed, Stage, placed, written
@@ -62,21 +65,25 @@ def test_what_retention_took_before_it_was_handled_is_a_loss_with_a_name(kafka: 
     assert "unbalanced" not in said
 
 
-def test_events_of_a_topic_made_again_while_a_service_runs_are_handled(kafka: Kafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("partitions", [2, 5])
+def test_events_of_a_topic_made_again_while_a_service_runs_are_handled(
+    kafka: Kafka, tmp_path: Path, partitions: int
+) -> None:
     stage = Stage(kafka, tmp_path, partitions=2)
 
     async def scene() -> None:
-        app = stage.recorder()
+        app = stage.recorder(SEES_NEW_PARTITIONS_SOON)
         async with running(app):
             await app.send(*placed(range(20)))
             await stage.until_handled(20)
             await asyncio.to_thread(delete, stage)
-            await asyncio.to_thread(kafka.create_topic, TOPIC, 2)
+            await asyncio.to_thread(kafka.create_topic, TOPIC, partitions)
             await app.send(*placed(range(100, 140)))
-            await stage.until_handled(60)
+            await asyncio.to_thread(stage.produce, *written(*range(200, 240)))  # to all that there are
+            await stage.until_handled(100)
 
     asyncio.run(scene())
-    assert stage.numbers() == [*range(20), *range(100, 140)]
+    assert stage.numbers() == [*range(20), *range(100, 140), *range(200, 240)]
 
 
 def test_events_of_a_topic_made_again_are_told_from_the_old_ones_at_the_same_places(
@@ -129,6 +136,37 @@ def test_partitions_added_while_a_service_runs_are_read_from_their_beginning(kaf
 
     asyncio.run(scene())
     assert stage.numbers() == [*range(20), *range(100, 200)]
+
+
+def test_what_is_published_once_partitions_were_added_goes_where_the_java_client_sends_it(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "COUNT_EVERY_S", 0.1)
+    stage = Stage(kafka, tmp_path, partitions=2)
+    events = placed(range(40), keys=40)
+
+    def numbers(partition: int) -> list[int]:
+        values = stage.values_of(TOPIC, [partition])
+        return [n for value in values if (n := json.loads(value or b"")["n"]) < 100]
+
+    async def scene() -> None:
+        app = stage.app()
+        await app.publish(*placed(range(100, 140), keys=40))
+        await stage.until(lambda: len(stage.values_of(TOPIC)) == 40)
+        grown = stage.admin.create_partitions([NewPartitions(TOPIC, 6)])
+        await asyncio.to_thread(grown[TOPIC].result, PATIENCE_S)
+        await stage.until(lambda: len(stage.admin.list_topics(timeout=PATIENCE_S).topics[TOPIC].partitions) == 6)
+        await asyncio.sleep(0.2)  # longer than a number is taken for true
+        await app.publish(*events)
+        await stage.until(lambda: stage.rows("SELECT count(*) FROM onward_outbox") == [(0,)])
+        await app.close()
+
+    asyncio.run(scene())
+    assert stage.rows("SELECT count(*) FROM onward_refused") == [(0,)]
+    for partition in range(6):
+        # What a relay is not sure of it sends again.
+        found = list(dict.fromkeys(numbers(partition)))
+        assert found == [event.n for event in events if partition_of(event.key.encode(), 6) == partition]
 
 
 def test_a_topic_that_disagrees_with_what_is_declared_or_asked_for_is_refused_before_anything_is_handled(
