@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import NamedTuple, TypeVar, overload
 
@@ -74,8 +74,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True, gc=False):
         which: tuple[int, ...] = ()
         if self.which and places:
             of_each, kinds = self.which, self.kinds
-            found, which = _told_apart([kinds[of_each[place]] for place in places])
-            encoded = _encode(found)
+            encoded, which = _told_apart([kinds[of_each[place]] for place in places])
         return Columns(
             encoded,
             which,
@@ -115,12 +114,11 @@ def columns_of(events: Sequence[Outgoing], service: str) -> Columns:
     """Of one event or more. One without an id is given one; one without a source comes from this service."""
     topics, names, versions, values, keys, extras, own_ids, sources, _ = zip(*events, strict=True)
     sources = tuple([source or service for source in sources]) if any(sources) else (service,) * len(events)
-    kinds: tuple[Kind, ...] = (Kind(topics[0], names[0], versions[0], sources[0]),)
-    which: tuple[int, ...] = ()
-    if max(map(len, map(set, (topics, names, versions, sources)))) > 1:
-        kinds, which = _told_apart(zip(topics, names, versions, sources, strict=True))
+    kinds = zip(topics, names, versions, sources, strict=True)
+    alike = len(events) == 1 or max(map(len, map(set, (topics, names, versions, sources)))) == 1
+    encoded, which = _told_apart(islice(kinds, 1) if alike else kinds)
     return Columns(
-        _encode(kinds),
+        encoded,
         which,
         tuple([None if key is None else key.encode() for key in keys]),
         values,
@@ -154,16 +152,15 @@ def _joined_kinds(parts: Sequence[Columns]) -> tuple[bytes, tuple[int, ...]]:
     """Encoded, and of each event the place of its own, where there are several."""
     encoded = parts[0].encoded_kinds
     if len({*map(_encoded_of, parts)}) > 1:
-        kinds, which = _told_apart(chain.from_iterable(part.kind_of_each() for part in parts))
-        return _encode(kinds), which
+        return _told_apart(chain.from_iterable(part.kind_of_each() for part in parts))
     return encoded, tuple(chain.from_iterable(map(_which_of, parts)))
 
 
-def _told_apart(kinds: Iterable[tuple[str, str, int, str]]) -> tuple[tuple[Kind, ...], tuple[int, ...]]:
-    """Those that occur, and the place of each among them where there are several."""
+def _told_apart(kinds: Iterable[tuple[str, str, int, str]]) -> tuple[bytes, tuple[int, ...]]:
+    """Those that occur, encoded, and the place of each among them where there are several."""
     found: dict[tuple[str, str, int, str], int] = {}
     which = tuple([found.setdefault(kind, len(found)) for kind in kinds])
-    return tuple(map(Kind._make, found)), which if len(found) > 1 else ()
+    return _encode(list(found)), which if len(found) > 1 else ()
 
 
 def _ids(own: Sequence[bytes | None]) -> bytes | tuple[bytes, ...]:

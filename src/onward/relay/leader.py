@@ -402,10 +402,12 @@ def _places(
 ) -> tuple[Numbering, list[tuple[int, int]]]:
     """Partition and number of each, NOWHERE where it has no partition; and the numbering to go on with."""
     topics = columns.topic_of_each()
+    partitions = [answer for answer in answers if isinstance(answer, int)]
+    if len(partitions) == len(answers):
+        numbering, numbers = numbering.give(zip(topics, partitions, strict=True))
+        return numbering, list(zip(partitions, numbers, strict=True))
     lanes = [(topic, answer) for topic, answer in zip(topics, answers, strict=True) if isinstance(answer, int)]
     numbering, numbers = numbering.give(lanes)
-    if len(lanes) == len(answers):
-        return numbering, [(partition, number) for (_, partition), number in zip(lanes, numbers, strict=True)]
     rest = iter(numbers)
     return numbering, [(answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers]
 

@@ -49,7 +49,8 @@ def _delayed(part: Sequence[Outgoing]) -> Sequence[Outgoing]:
 
 
 def _parts(events: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    if len(events) <= ROW_EVENTS and len({*map(_due_of, events)}) == 1 and _size(events) <= ROW_BYTES:
+    one_time = len(events) == 1 or len({*map(_due_of, events)}) == 1
+    if one_time and len(events) <= ROW_EVENTS and _size(events) <= ROW_BYTES:
         yield events
         return
     part: list[Outgoing] = []
