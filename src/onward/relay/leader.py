@@ -27,6 +27,8 @@ PROLONG_S = LEASE_S / 3
 LOOK_S = 0.25  # the net under `told`, and how soon a delayed event leaves
 VACANT_S = 1.0  # between two looks whether the lease is free
 ROWS = 1_000
+FEW = 64  # rows, behind which there are hardly more
+REST_S = 0.005  # without another event, after which it is time to tidy up
 AHEAD = 4  # batches numbered and sent, and not confirmed yet
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -56,7 +58,8 @@ class Relay:
         self._outbox = outbox
         self._outlet = outlet
         self._service = service
-        self._changed = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._changed = False  # something may have come to the outbox, or we are to stop
         self._stopping = False
         self.trouble = ""
         self.one_by_one = False
@@ -74,12 +77,12 @@ class Relay:
     def told(self, topics: Collection[str]) -> None:
         """Something was put into an outbox, here or elsewhere."""
         if outbox_of(self._service) in topics:
-            self._changed.set()
+            self.wake()
 
     async def stop(self) -> None:
         """Send what is there, if we lead, for FLUSH_S at most; then give up the lease. Safe to repeat."""
         self._stopping = True
-        self._changed.set()
+        self.wake()
         task, self.task = self.task, None
         if task is None:
             return
@@ -131,15 +134,19 @@ class Relay:
             with contextlib.suppress(InfrastructureError, LeaseLostError):
                 await self._outbox.lease(0, term)
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, seconds: float) -> bool:
+        """Until something is told, for so long at most; whether it was."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        self._changed.clear()
+                await self._stirred.wait()
+        self._stirred.clear()
+        changed, self._changed = self._changed, False
+        return changed
 
     def wake(self) -> None:
         """There is something to do for whoever leads."""
-        self._changed.set()
+        self._changed = True
+        self._stirred.set()
 
     def bar(self, whys: Mapping[str, str]) -> None:
         """Tell of the topics that take no events now, and why."""
@@ -150,6 +157,19 @@ class Relay:
         )
         if self.trouble:
             logger.error("%s", self.trouble)
+
+    async def told_within(self, seconds: float, before: asyncio.Future[None] | None = None) -> bool:
+        """Whether something may have come to the outbox; for so long, and `before` this ends, that is waited for."""
+        if before is not None:
+            before.add_done_callback(self._stir)
+        try:
+            return await self._wait(seconds)
+        finally:
+            if before is not None:
+                before.remove_done_callback(self._stir)
+
+    def _stir(self, _ended: object) -> None:
+        self._stirred.set()
 
     async def idle(self) -> bool:
         """Nothing waits: False at once if we are to stop, else True after something may have come."""
@@ -175,6 +195,9 @@ class _Leader:
         self._noted: Mapping[str, str] | None = None  # of the barred topics, in the store; None before the first
         self._aside = 0  # the last turn of what was set aside
         self._opening: asyncio.Task[None] | None = None
+        self._gone: list[int] = []  # rows that the broker has, until they are deleted
+        self._refused: list[Refused] = []  # what it did not take of them
+        self._there_since = 0.0
 
     async def lead(self) -> None:
         self._outlet.begin()
@@ -202,13 +225,27 @@ class _Leader:
             rows = await self._outbox.read(ROWS)
             if rows:
                 self._send(await self._numbered(rows))
-            if self._ahead and (not rows or len(self._ahead) == AHEAD):
-                await self._confirm()
-            elif not rows and not await self._relay.idle():
-                return False
+            if self._ahead:
+                await self._confirm_as_needed(len(rows))
+            elif not rows:
+                await self._forget()
+                if not await self._relay.idle():
+                    return False
         while self._ahead:
             await self._confirm()
+        await self._forget()
         return True
+
+    async def _confirm_as_needed(self, last_read: int) -> None:
+        """Behind few rows there is hardly another one: the broker has them before it is worth the while to look."""
+        few = last_read < min(FEW, ROWS)
+        if len(self._ahead) < AHEAD:
+            patience_s = max(0.0, min(LOOK_S, self._prolong_at - monotonic()))
+            if not few or await self._relay.told_within(patience_s, self._ahead[0].there):
+                return
+        await self._confirm()
+        if few and not self._ahead and not await self._relay.told_within(REST_S):
+            await self._forget()
 
     def _opens(self) -> bool:
         """Whether a topic that took no events takes them again, as asked beside all else."""
@@ -242,6 +279,7 @@ class _Leader:
             if going:
                 self._send(Batch.of(going))
                 await self._confirm()
+        await self._forget()
 
     async def _send_aside(self) -> None:
         """What was set aside, in its order, as far as it can leave now: before all that came after it."""
@@ -365,14 +403,25 @@ class _Leader:
         reach("relay.sent")
 
     async def _confirm(self) -> None:
-        """The oldest batch that is on its way is there, and waits no more."""
+        """The oldest batch that is on its way is there. It is deleted soon, with others."""
         batch = self._ahead[0]
         await self._there(batch.there)
         reach("relay.confirmed")
         self._ahead.popleft()
         self._relay.sent += batch.events
-        await self._outbox.delete(self._term, batch.ids, batch.refused)
-        reach("relay.deleted")
+        self._there_since = self._there_since or monotonic()
+        self._gone += batch.ids
+        self._refused += batch.refused
+        if len(self._gone) >= ROWS or monotonic() - self._there_since > LOOK_S:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        """Delete what the broker has."""
+        gone, refused = self._gone, self._refused
+        self._gone, self._refused, self._there_since = [], [], 0.0
+        if gone:
+            await self._outbox.delete(self._term, gone, refused)
+            reach("relay.deleted")
 
     async def _there(self, there: asyncio.Future[Any]) -> None:
         """The broker has it, or has answered; meanwhile the lease stays ours, however long that takes."""

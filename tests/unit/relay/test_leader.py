@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from onward.errors import BrokerError, BrokerUnreachableError, EncodeError
 from onward.ports import Outgoing
-from onward.relay import NOWHERE, Batch, Columns, leader, outbox_of
+from onward.relay import NOWHERE, Batch, Columns, Refused, Term, leader, outbox_of
 from onward.relay.barred import Answer
 from onward.relay.leader import Relay
 from onward.sqlite.database import Database
@@ -243,6 +243,37 @@ def test_whatever_goes_wrong_a_relay_begins_again() -> None:
         async with stage.relaying() as relay:
             await until(lambda: stage.waiting() == 0)
             assert relay.trouble == ""
+
+    on_stage(scene)
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_what_the_broker_has_is_deleted_together_once_nothing_more_comes(
+    rests: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a rest, or when so many are there."""
+    monkeypatch.setattr(leader, "REST_S", 0.0 if rests else 3600.0)
+    monkeypatch.setattr(leader, "ROWS", 4)
+
+    async def scene(stage: Stage) -> None:
+        deleted: list[int] = []
+        delete = stage.outbox.delete
+
+        async def counting(term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
+            deleted.append(len(ids))
+            await delete(term, ids, refused)
+
+        monkeypatch.setattr(stage.outbox, "delete", counting)
+        async with stage.relaying() as relay:
+            for number in range(6):
+                await stage.publish(b"%d" % number)
+                await until(lambda sent=number + 1: relay.sent == sent)  # type: ignore[misc]
+                if rests:
+                    await until(lambda: stage.waiting() == 0)
+            assert deleted == ([1] * 6 if rests else [4])
+        assert stage.waiting() == 0
+        assert sum(deleted) == 6
+        assert len(stage.outlet.sent) == 6
 
     on_stage(scene)
 
