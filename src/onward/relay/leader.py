@@ -98,8 +98,8 @@ class Relay:
             began = monotonic()
             try:
                 term = await self._outbox.lease(LEASE_S)
-                self.trouble = ""
                 if term is None:
+                    self.trouble = ""  # another relay's
                     if self._stopping:
                         return
                     await self._wait(VACANT_S)

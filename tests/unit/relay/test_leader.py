@@ -247,6 +247,20 @@ def test_whatever_goes_wrong_a_relay_begins_again() -> None:
     on_stage(scene)
 
 
+def test_who_tries_again_what_could_not_be_sent_says_so_until_the_broker_has_it() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.outlet.answers, stage.outlet.holds = [BrokerError("Too few replicas.")], True
+        async with stage.relaying() as relay:
+            await stage.publish(b"1")
+            await until(lambda: bool(stage.outlet.waiting))
+            assert "wait in its outbox: Too few replicas." in relay.trouble
+            stage.outlet.waiting[0].set_result(None)
+            await until(lambda: stage.waiting() == 0)
+            assert relay.trouble == ""
+
+    on_stage(scene)
+
+
 @pytest.mark.parametrize("rests", [False, True])
 def test_what_the_broker_has_is_deleted_together_once_nothing_more_comes(
     rests: bool, monkeypatch: pytest.MonkeyPatch
