@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from operator import itemgetter
 from threading import Event, Thread
+from time import sleep
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -23,6 +25,8 @@ POLL_S = 0.2
 PUSH_S = 0.001  # long enough for the client to see that it is not to wait for more
 YIELD_EVERY = 1_000
 ENDING_S = 5.0
+LOOK_S = 5.0
+LOOK_AGAIN_S = 0.05
 DEFAULT_TIMEOUT_MS = 30_000
 LARGEST_BATCH_BYTES = 1_000_000
 
@@ -40,7 +44,6 @@ _STRONG = {
 }
 _FOR_GOOD = frozenset(
     {
-        KafkaError._UNKNOWN_PARTITION,
         KafkaError.INVALID_MSG,
         KafkaError.INVALID_RECORD,
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -58,6 +61,7 @@ _NOTHING_SENT = frozenset(
     {
         *REFUSED,
         *UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
         *_FOR_GOOD,
         KafkaError._PURGE_QUEUE,
     }
@@ -209,6 +213,8 @@ class Sender:
                     self._wake()
                 await batch.done
         except TimeoutError:
+            if batch.over and batch.error is None:  # told, and this loop had no turn to hear it
+                return
             self.abandon()
             raise self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s") from None
         error = batch.error
@@ -242,10 +248,19 @@ class Sender:
                     except BufferError:
                         await self._wait_for_room()
                     except KafkaException as error:
+                        if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                            await asyncio.to_thread(self._look_at, topic)
+                            continue
                         batch.asked -= answer is not None
                         return self._refusal(error.args[0], events[handed : handed + 1])
                 handed += 1
         return None
+
+    def _look_at(self, topic: str) -> None:
+        """Have the client see partitions that were added, as others have. Its caller has a time limit."""
+        sleep(LOOK_AGAIN_S)
+        with suppress(KafkaException):
+            self._producer.list_topics(topic, LOOK_S)
 
     async def _wait_for_room(self) -> None:
         self._wake()

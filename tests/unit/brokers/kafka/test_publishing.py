@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from threading import Condition
@@ -106,6 +107,20 @@ def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order()
 
     sent = asyncio.run(scene())
     assert sent == [b"%d %d" % (call, number) for call in range(calls) for number in range(count)]
+
+
+@pytest.mark.usefixtures("crowded")
+def test_a_send_that_was_confirmed_while_the_loop_had_no_turn_has_not_failed() -> None:
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1?delivery.timeout.ms=100"), "till"))
+        sending = asyncio.create_task(sender.send(*_messages(1, ROOM)))
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - nothing else has a turn
+        await sending
+        assert not sender.abandoned
+        await sender.close()
+
+    asyncio.run(scene())
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2)), min_size=1, max_size=40), st.data())
