@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from os import urandom
 from time import time
 from typing import Any
@@ -41,6 +42,7 @@ _STAMP = (
     "UPDATE onward_outbox SET epoch = ?, turn = ?, incarnation = ?, places = ?"
     " WHERE id = ? AND service = ? AND coalesce(epoch, 0) = 0"
 )
+_DELETE = "DELETE FROM onward_outbox WHERE id BETWEEN ? AND ? AND service = ?"
 _OLDEST = (  # each the first of an index: how much waits makes no difference
     "SELECT min(at) FROM ("
     "SELECT * FROM (SELECT max(coalesce(due, 0), created_at) AS at FROM onward_outbox"
@@ -160,9 +162,7 @@ class FileOutbox:
         try:
             async with self._database.transaction() as connection:
                 self._compare(connection, term)
-                connection.executemany(
-                    "DELETE FROM onward_outbox WHERE id = ? AND service = ?", [(each, self._service) for each in ids]
-                )
+                connection.executemany(_DELETE, [(first, last, self._service) for first, last in _runs(ids)])
                 connection.executemany(_REFUSED, [self._refused_row(each) for each in refused])
         except apsw.Error as error:
             raise translate(error, "Deleting from the outbox what the broker has") from error
@@ -183,3 +183,10 @@ class FileOutbox:
     def _refuse_over(self, held: object) -> None:
         if not held:
             raise term_over(self._service)
+
+
+def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of each run of numbers without a gap."""
+    for _, run in groupby(enumerate(sorted(ids)), lambda each: each[1] - each[0]):
+        found = [number for _, number in run]
+        yield found[0], found[-1]

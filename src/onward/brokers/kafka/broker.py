@@ -60,7 +60,9 @@ class KafkaBroker:
         published = 0
         for room, events in rooms.items():
             try:
-                await self._senders.of(room).send(self._prepared(events, source), events)
+                places = self._partitions.of(events)
+                lanes = places if len(topics) == 1 else list(zip(map(_topic_of, events), places, strict=True))
+                await self._senders.of(room).send(self._prepared(events, places, source), lanes, events)
             except (BrokerError, EncodeError) as error:
                 if not published:
                     raise
@@ -71,12 +73,12 @@ class KafkaBroker:
                 ) from error
             published += len(events)
 
-    def _prepared(self, outgoing: Sequence[Outgoing], source: str) -> Iterator[Prepared]:
+    def _prepared(self, outgoing: Sequence[Outgoing], places: Sequence[int], source: str) -> Iterator[Prepared]:
         micros = time_ns() // 1_000
         keys = [None if event.key is None else event.key.encode() for event in outgoing]
         headings = self._headings.of_all(outgoing, ids.uuid7_texts(len(outgoing)), source, wire.moment(micros))
         topics, values = map(_topic_of, outgoing), map(_value_of, outgoing)
-        return zip(topics, values, keys, self._partitions.of(outgoing), repeat(micros // 1_000), headings, strict=False)
+        return zip(topics, values, keys, places, repeat(micros // 1_000), headings, strict=False)
 
     async def consume(self, group: Group) -> KafkaConsumer:
         consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)

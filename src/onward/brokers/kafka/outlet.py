@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from time import time_ns
@@ -83,7 +83,8 @@ class KafkaOutlet:
         return [self._hand(part, room) for part, room in parts if part is not None]
 
     def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
-        return asyncio.create_task(self._senders.of(room).send(_prepared(batch), batch.columns.events))
+        lanes = _lanes(batch)
+        return asyncio.create_task(self._senders.of(room).send(_prepared(batch), lanes, batch.columns.events))
 
     async def close(self) -> None:
         await self._senders.close()
@@ -109,6 +110,13 @@ def _most_bytes(columns: Columns) -> int:
 
 def _bytes(event: Outgoing) -> int:
     return len(event.value or b"") + len((event.key or "").encode()) + len(event.extra or b"")
+
+
+def _lanes(batch: Batch) -> Sequence[Hashable]:
+    partitions = [partition for partition, _ in batch.places]
+    if len({kind.topic for kind in batch.columns.kinds}) == 1:
+        return partitions
+    return list(zip(batch.columns.topic_of_each(), partitions, strict=True))
 
 
 def _prepared(batch: Batch) -> Iterator[Prepared]:

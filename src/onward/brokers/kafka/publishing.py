@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
-from operator import itemgetter
 from threading import Event, Thread
 from time import sleep
 
@@ -74,8 +72,6 @@ Prepared = tuple[str, bytes | None, bytes | None, int, int, Headers]
 
 _Answer = Callable[[KafkaError | None, Message], None]
 
-_lane = itemgetter(0, 3)
-
 
 class _Batch:
     """What one `send` waits for; counted in the poller's thread.
@@ -94,9 +90,8 @@ class _Batch:
         self.done = done
         self._complete = complete
 
-    def answers(self, messages: Sequence[Prepared]) -> list[_Answer | None]:
-        """For each of these, what takes Kafka's answer, where it is asked for."""
-        lanes = list(map(_lane, messages))
+    def answers(self, lanes: Sequence[Hashable]) -> list[_Answer | None]:
+        """For each message, given its lane, what takes Kafka's answer, where it is asked for."""
         counts = Counter(lanes)
         last = dict(zip(lanes, range(len(lanes)), strict=True))
         first = dict(zip(reversed(lanes), reversed(range(len(lanes))), strict=True))
@@ -198,8 +193,10 @@ class Sender:
             if not done.done():
                 done.set_result(None)
 
-    async def send(self, messages: Iterable[Prepared], events: Sequence[Outgoing]) -> None:
-        """All of them acknowledged, in this order per partition. Messages are asked for when it is their turn.
+    async def send(self, messages: Iterable[Prepared], lanes: Sequence[Hashable], events: Sequence[Outgoing]) -> None:
+        """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
+
+        `lanes` tell for each message which others it must not be without.
 
         Raises BrokerError and EncodeError where none was published, PublishUncertainError where some may have been.
         """
@@ -208,7 +205,7 @@ class Sender:
         try:
             async with asyncio.timeout(self.timeout_s):
                 async with self._handing:  # whoever began first is first
-                    refused = await self._enqueue(messages, events, batch)
+                    refused = await self._enqueue(messages, lanes, events, batch)
                     batch.end()
                     self._wake()
                 await batch.done
@@ -228,32 +225,31 @@ class Sender:
         raise refused
 
     async def _enqueue(
-        self, messages: Iterable[Prepared], events: Sequence[Outgoing], batch: _Batch
+        self, messages: Iterable[Prepared], lanes: Sequence[Hashable], events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
-        produce, handed, rest = self._producer.produce, 0, iter(messages)
-        while part := list(islice(rest, YIELD_EVERY)):
-            if handed:
+        produce, handed = self._producer.produce, 0
+        for message, answer in zip(messages, batch.answers(lanes), strict=True):
+            topic, value, key, partition, millis, headers = message
+            if handed % YIELD_EVERY == 0 and handed:
                 await asyncio.sleep(0)
-            for message, answer in zip(part, batch.answers(part), strict=True):
-                topic, value, key, partition, millis, headers = message
-                batch.asked += answer is not None
-                while True:
-                    if self.abandoned:  # what comes before it may be missing: it must not be there without that
-                        batch.asked -= answer is not None
-                        return self._left_behind()
-                    try:
-                        produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
-                        break
-                    except BufferError:
-                        await self._wait_for_room()
-                    except KafkaException as error:
-                        if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                            await asyncio.to_thread(self._look_at, topic)
-                            continue
-                        batch.asked -= answer is not None
-                        return self._refusal(error.args[0], events[handed : handed + 1])
-                handed += 1
+            batch.asked += answer is not None
+            while True:
+                if self.abandoned:  # what comes before it may be missing: it must not be there without that
+                    batch.asked -= answer is not None
+                    return self._left_behind()
+                try:
+                    produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
+                    break
+                except BufferError:
+                    await self._wait_for_room()
+                except KafkaException as error:
+                    if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                        await asyncio.to_thread(self._look_at, topic)
+                        continue
+                    batch.asked -= answer is not None
+                    return self._refusal(error.args[0], events[handed : handed + 1])
+            handed += 1
         return None
 
     def _look_at(self, topic: str) -> None:

@@ -132,7 +132,7 @@ def test_what_kafka_says_of_the_ends_of_each_lane_tells_whether_all_some_or_none
     loop = asyncio.new_event_loop()
     batch = _Batch(loop.create_future(), deque())
     loop.close()
-    answers = batch.answers([(topic, None, None, partition, 1, []) for topic, partition in lanes])
+    answers = batch.answers(lanes)
     batch.asked = len(answers) - answers.count(None)
     batch.handed_over = True
     assert batch.asked <= 2 * len(there)
@@ -149,7 +149,7 @@ def test_what_kafka_says_of_the_ends_of_each_lane_tells_whether_all_some_or_none
     assert batch.published <= sum(there.values())
 
 
-def _messages(call: int, count: int) -> tuple[list[Prepared], list[Outgoing]]:
+def _messages(call: int, count: int) -> tuple[list[Prepared], list[int], list[Outgoing]]:
     values = [b"%d %d" % (call, number) for number in range(count)]
     events = [Outgoing("orders", "shop.paid", 1, value, None) for value in values]
-    return [("orders", value, None, 0, 1, []) for value in values], events
+    return [("orders", value, None, 0, 1, []) for value in values], [0] * count, events
