@@ -300,7 +300,10 @@ class Fetcher:
         try:
             if partitions and not self._closing and self.failure is None:
                 self._refuse_other_store(consumer, places)
-                self.state = self._cluster.state(self._group.topic, partitions)
+                state = self._cluster.state(self._group.topic, partitions)
+                if self.lanes.held:  # those that stay are read on where they are
+                    self._be_sure(state.identity)
+                self.state = state
                 begin = self._asked(Request(partitions, self.state))
         except OnwardError as error:
             self._fail(error)

@@ -102,8 +102,14 @@ class _Batch:
                 answers[last[lane]] = partial(self._answered, counts[lane] - 1)
         return answers
 
-    def _answered(self, count: int, error: KafkaError | None, _message: Message) -> None:
-        """Of `count` messages, the last of which is told of."""
+    def _answered(self, count: int, error: KafkaError | None, message: Message) -> None:
+        """Of `count` messages, the last of which is told of.
+
+        Confirmed without an offset is one that Kafka found to be behind what it has. That it has it is what the client
+        makes of that; but a topic that was made again has none of it, and may have got what was sent behind it.
+        """
+        if error is None and message.offset() is None:
+            error = KafkaError(KafkaError.DUPLICATE_SEQUENCE_NUMBER)
         if error is None:
             self.published += count
         else:
@@ -217,6 +223,8 @@ class Sender:
         error = batch.error
         if refused is None and error is None:
             return
+        if error is not None and error.code() == KafkaError.DUPLICATE_SEQUENCE_NUMBER:
+            self.abandon()  # the client does not see a gap
         if batch.published or (error is not None and error.code() not in _NOTHING_SENT):
             raise self._doubt(batch, len(events), refused)
         if refused is None:

@@ -60,6 +60,15 @@ class Scene:
         if self.silent:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
+    def committed(self, _places: list[TopicPartition], **_more: object) -> list[TopicPartition]:
+        return []
+
+    def incremental_assign(self, _places: list[TopicPartition]) -> None:
+        pass
+
+    def state(self, topic: str, partitions: list[int]) -> TopicState:
+        return TopicState(topic, "cluster", self.topic or "", dict.fromkeys(partitions, (0, 0)), {})
+
     def identity(self, _topic: str) -> str:
         self.asked += 1
         if self.topic is None:
@@ -118,6 +127,23 @@ def test_another_topic_of_that_name_is_noticed_before_its_events_come(monkeypatc
     scene.topic = "second"
     with pytest.raises(BrokerError, match="was deleted and made again"):
         scene.idle(AN_IDLE_WHILE)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_another_topic_of_that_name_is_noticed_when_it_brings_partitions(
+    monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    """Those that stay would be read on where the old ones ended. Where none does, the claims tell it apart."""
+    scene = Scene(monkeypatch)
+    consumer: Any = scene
+    scene.event(0)
+    scene.topic = "second"
+    if not stays:
+        scene.fetcher._lost(consumer, [TopicPartition(TOPIC, 0)])
+    scene.fetcher._assigned(consumer, [TopicPartition(TOPIC, 1)])
+    failure = scene.fetcher.failure
+    assert ("was deleted and made again" in str(failure)) is stays
+    assert (failure is None) is not stays
 
 
 def test_a_silence_without_an_answer_is_borne_and_the_next_event_asks_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,20 +18,29 @@ from onward.brokers.kafka import publishing
 from onward.brokers.kafka.address import parse
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.publishing import Prepared, Sender, _Batch
+from onward.errors import PublishUncertainError
 from onward.ports import Outgoing
 
 ROOM = 3
 PATIENCE_S = 30.0
 
 
+class Told:
+    """What the client calls back with."""
+
+    def __init__(self, offset: int | None) -> None:
+        self.offset = lambda: offset
+
+
 class Crowded:
     """A producer that takes ROOM messages at once, and confirms them when it is polled."""
 
     sent: list[bytes]
+    offset: int | None = 7
 
     def __init__(self, _options: dict[str, Any], **_logger: object) -> None:
         self.sent = []
-        self._waiting: list[Callable[[None, None], None] | None] = []
+        self._waiting: list[Callable[[None, Told], None] | None] = []
         self._changed = Condition()
 
     def __len__(self) -> int:
@@ -45,13 +54,16 @@ class Crowded:
             self._waiting.append(on_delivery)
             self._changed.notify()
 
+    def purge(self, **_what: object) -> None:
+        pass
+
     def poll(self, timeout_s: float) -> int:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting, timeout_s)
             told, self._waiting = self._waiting, []
         for each in told:
             if each is not None:
-                each(None, None)
+                each(None, Told(self.offset))
         return len(told)
 
 
@@ -123,6 +135,20 @@ def test_a_send_that_was_confirmed_while_the_loop_had_no_turn_has_not_failed() -
     asyncio.run(scene())
 
 
+@pytest.mark.usefixtures("crowded")
+def test_what_is_confirmed_without_a_place_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Crowded, "offset", None)
+
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"))
+        with pytest.raises(PublishUncertainError, match="duplicate sequence number"):
+            await sender.send(*_messages(1, ROOM))
+        assert sender.abandoned
+        await sender.close()
+
+    asyncio.run(scene())
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2)), min_size=1, max_size=40), st.data())
 def test_what_kafka_says_of_the_ends_of_each_lane_tells_whether_all_some_or_none_are_there(
     lanes: list[tuple[str, int]], data: st.DataObject
@@ -142,7 +168,7 @@ def test_what_kafka_says_of_the_ends_of_each_lane_tells_whether_all_some_or_none
         came[lane] += 1
         assert not batch.over
         if answer is not None:
-            answer(None if came[lane] <= there[lane] else gap, None)  # type: ignore[arg-type]  # not looked at
+            answer(None if came[lane] <= there[lane] else gap, Told(7))  # type: ignore[arg-type]
     assert batch.over
     assert (batch.published == len(lanes)) is (batch.error is None) is (sum(there.values()) == len(lanes))
     assert (batch.published > 0) is any(there.values())
