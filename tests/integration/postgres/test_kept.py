@@ -141,3 +141,24 @@ def test_a_connection_that_was_lost_just_now_fails_the_first_statement_and_nothi
     asyncio.run(play())
     with psycopg.connect(postgres_url) as other:
         assert other.execute("SELECT n FROM kept").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_connection_that_was_lost_while_it_lay_free_is_replaced_however_long_it_lay(
+    postgres_url: str, apart: bool
+) -> None:
+    """Longer than a transaction may stand idle: nobody's transaction did."""
+
+    async def play() -> None:
+        connections = Connections(Address.read(f"{postgres_url}?pool_size=1&idle_s=0.1"))
+        one = Command("SELECT 1")
+        await connections.apart(one, "Testing")
+        await asyncio.sleep(0.2)
+        end_all_others(postgres_url)
+        if apart:
+            assert (await connections.apart(one, "Testing")).scalar() == 1
+        else:
+            await connections.end(await connections.begin())
+        connections.close()
+
+    asyncio.run(play())

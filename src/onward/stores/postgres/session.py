@@ -126,12 +126,12 @@ class Session:
         Raises StoreUnreachableError when the connection turns out to have ended: nothing was stored then.
         """
         begun_at = monotonic()
+        self._number = None
+        self._pending = self._beginning(read_only)
         try:
-            await self._speaker.begin([*self._beginning(read_only), *first])
+            await self._first(first)
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
-        self._number = None
-        self._used_at = monotonic()
 
     async def begin_soon(self) -> None:
         """As `begin`; what begins travels with the first statement where the connection worked a moment ago."""
@@ -147,7 +147,7 @@ class Session:
         return list(map(Command, (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *settings)))
 
     async def _first(self, commands: Sequence[Command]) -> Answer:
-        """Begin, and run these, in one round trip; the answer to the last."""
+        """Begin, and run these, in one round trip; the answer to the last. Before it, nothing stood idle."""
         self._used_at = monotonic()
         try:
             return await self._speaker.begin([*self._pending, *commands])
@@ -165,7 +165,7 @@ class Session:
 
     async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
         """One statement in a transaction of its own, in one round trip. Raises as `run` does."""
-        begun_at = monotonic()
+        begun_at = self._used_at = monotonic()
         try:
             answer = await self._speaker.ask_apart(self._beginning(read_only), command)
         except (psycopg.Error, UnicodeEncodeError) as error:
