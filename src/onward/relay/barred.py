@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from onward.errors import BrokerError, EncodeError
 from onward.ledger import Lane
 from onward.ports import Outgoing
+from onward.relay.columns import Columns
 from onward.relay.port import ASIDE, NOWHERE, OutboxRow
 
 Answer = int | EncodeError | BrokerError
@@ -74,3 +75,15 @@ class Barred:
         if waits:
             self._keyed.update(keyed)
         return waits
+
+
+async def ask_of_open(
+    columns: Columns,
+    why: Callable[[str], BrokerError | None],
+    ask: Callable[[Columns], Awaitable[Sequence[Answer]]],
+) -> list[Answer]:
+    """An answer for each event: `why` its topic takes none, and what `ask` says of those of which that gives None."""
+    whys = list(map(why, columns.topic_of_each()))
+    asked = [place for place, known in enumerate(whys) if known is None]
+    found = iter(await ask(columns.only(asked)) if asked else [])
+    return [next(found) if known is None else known for known in whys]

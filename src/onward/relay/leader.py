@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Numbering
-from onward.relay.barred import Answer, Barred
+from onward.relay.barred import Answer, Barred, ask_of_open
 from onward.relay.columns import Columns, columns_of, joined
 from onward.relay.port import ASIDE, NOWHERE, Batch, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.telemetry.failpoints import reach
@@ -348,19 +348,12 @@ class _Leader:
             if {*map(type, found)} <= _SETTLED:
                 return rows, columns, found
         else:
-            found = await self._asked_of_open(columns)
+            found = await ask_of_open(columns, self._barred.why, self._asked)
         answers = iter(found)
         answered = [(row, list(islice(answers, len(row.columns)))) for row in rows]
         left = [(row, each) for row, each in answered if not self._barred.stays(row, each)]
         events = joined([row.columns for row, _ in left] or [columns.only([])])
         return [row for row, _ in left], events, [answer for _, each in left for answer in each]
-
-    async def _asked_of_open(self, columns: Columns) -> list[Answer]:
-        """Of the outlet, where it is not known that a topic takes no events."""
-        whys = [self._barred.why(topic) for topic in columns.topic_of_each()]
-        asked = [place for place, why in enumerate(whys) if why is None]
-        found = iter(await self._asked(columns.only(asked)) if asked else [])
-        return [next(found) if why is None else why for why in whys]
 
     async def _asked(self, columns: Columns) -> Sequence[Answer]:
         """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from operator import itemgetter
 from time import time_ns
@@ -17,7 +17,7 @@ from onward.brokers.kafka.consumer import KafkaConsumer
 from onward.brokers.kafka.log import KafkaLog
 from onward.brokers.kafka.outlet import KafkaOutlet
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Senders
+from onward.brokers.kafka.publishing import Senders, lanes_of
 from onward.errors import BrokerError, EncodeError, PublishUncertainError
 from onward.ports import Capabilities, Group, Outgoing
 from onward.topics import Topic
@@ -60,9 +60,7 @@ class KafkaBroker:
         published = 0
         for room, events in rooms.items():
             try:
-                places = self._partitions.of(events)
-                lanes = places if len(topics) == 1 else list(zip(map(_topic_of, events), places, strict=True))
-                await self._senders.of(room).send(self._prepared(events, places, source), lanes, events)
+                await self._sent(room, events, source)
             except (BrokerError, EncodeError) as error:
                 if not published:
                     raise
@@ -73,12 +71,14 @@ class KafkaBroker:
                 ) from error
             published += len(events)
 
-    def _prepared(self, outgoing: Sequence[Outgoing], places: Sequence[int], source: str) -> Iterator[Prepared]:
+    async def _sent(self, room: int, events: Sequence[Outgoing], source: str) -> None:
         micros = time_ns() // 1_000
-        keys = [None if event.key is None else event.key.encode() for event in outgoing]
-        headings = self._headings.of_all(outgoing, ids.uuid7_texts(len(outgoing)), source, wire.moment(micros))
-        topics, values = map(_topic_of, outgoing), map(_value_of, outgoing)
-        return zip(topics, values, keys, places, repeat(micros // 1_000), headings, strict=False)
+        topics = list(map(_topic_of, events))
+        keys = [None if event.key is None else event.key.encode() for event in events]
+        places = self._partitions.of(topics, keys)
+        headings = self._headings.of_all(events, ids.uuid7_texts(len(events)), source, wire.moment(micros))
+        messages = zip(topics, map(_value_of, events), keys, places, repeat(micros // 1_000), headings, strict=False)
+        await self._senders.of(room).send(messages, lanes_of(topics, places), events)
 
     async def consume(self, group: Group) -> KafkaConsumer:
         consumer = KafkaConsumer(self._client, self._cluster, group, self._consumers.discard)

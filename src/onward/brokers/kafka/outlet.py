@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from time import time_ns
@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Senders, too_large
+from onward.brokers.kafka.publishing import Prepared, Senders, lanes_of, too_large
 from onward.errors import BrokerError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, Batch, Columns, OutboxRow
-from onward.relay.barred import Answer
+from onward.relay.barred import Answer, ask_of_open
 
 GATHER_MS = 5  # as the client library has it by default
 
@@ -39,14 +39,11 @@ class KafkaOutlet:
         barred = await self._partitions.barred(topics)
         if not barred:
             return await self._places(columns, topics)
-        whys = [barred.get(topic) for topic in columns.topic_of_each()]
-        asked = [place for place, why in enumerate(whys) if why is None]
-        found = iter(await self._places(columns.only(asked), topics - barred.keys()) if asked else [])
-        return [next(found) if why is None else why for why in whys]
+        return await ask_of_open(columns, barred.get, lambda rest: self._places(rest, topics - barred.keys()))
 
     async def _places(self, columns: Columns, topics: Collection[str]) -> Sequence[Answer]:
         await self._partitions.measure(topics)
-        partitions = self._partitions.by_topic(columns.topic_of_each(), columns.keys)
+        partitions = self._partitions.of(columns.topic_of_each(), columns.keys)
         if _most_bytes(columns) <= min(map(self._partitions.room, topics)):
             return partitions
         return [
@@ -83,7 +80,7 @@ class KafkaOutlet:
         return [self._hand(part, room) for part, room in parts if part is not None]
 
     def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
-        lanes = _lanes(batch)
+        lanes = lanes_of(batch.columns.topic_of_each(), [partition for partition, _ in batch.places])
         return asyncio.create_task(self._senders.of(room).send(_prepared(batch), lanes, batch.columns.events))
 
     async def close(self) -> None:
@@ -110,13 +107,6 @@ def _most_bytes(columns: Columns) -> int:
 
 def _bytes(event: Outgoing) -> int:
     return len(event.value or b"") + len((event.key or "").encode()) + len(event.extra or b"")
-
-
-def _lanes(batch: Batch) -> Sequence[Hashable]:
-    partitions = [partition for partition, _ in batch.places]
-    if len({kind.topic for kind in batch.columns.kinds}) == 1:
-        return partitions
-    return list(zip(batch.columns.topic_of_each(), partitions, strict=True))
 
 
 def _prepared(batch: Batch) -> Iterator[Prepared]:

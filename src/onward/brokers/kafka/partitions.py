@@ -18,7 +18,6 @@ from onward.errors import (
     SettingError,
 )
 from onward.partitioning import partitions_of
-from onward.ports import Outgoing
 from onward.topics import Topic
 
 COUNT_EVERY_S = 30.0
@@ -93,13 +92,8 @@ class Partitions:
             raise _unled(topic)
         self._counts[topic] = count, monotonic() + COUNT_EVERY_S
 
-    def of(self, events: Sequence[Outgoing]) -> list[int]:
-        """By their keys; one without goes where the others of this call go, which take turns."""
-        keys = [None if event.key is None else event.key.encode() for event in events]
-        return self.by_topic([event.topic for event in events], keys)
-
-    def by_topic(self, topics: Sequence[str], keys: Sequence[bytes | None]) -> list[int]:
-        """`of` events that come by columns: the topic and the key of each."""
+    def of(self, topics: Sequence[str], keys: Sequence[bytes | None]) -> list[int]:
+        """Of events with these topics and keys; one without a key goes where the others of this call go, by turns."""
         self._turn += 1
         names = {*topics}
         if len(names) == 1:

@@ -241,10 +241,8 @@ class Sender:
             topic, value, key, partition, millis, headers = message
             if handed % YIELD_EVERY == 0 and handed:
                 await asyncio.sleep(0)
-            batch.asked += answer is not None
             while True:
                 if self.abandoned:  # what comes before it may be missing: it must not be there without that
-                    batch.asked -= answer is not None
                     return self._left_behind()
                 try:
                     produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
@@ -255,8 +253,8 @@ class Sender:
                     if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
                         await asyncio.to_thread(self._look_at, topic)
                         continue
-                    batch.asked -= answer is not None
                     return self._refusal(error.args[0], events[handed : handed + 1])
+            batch.asked += answer is not None
             handed += 1
         return None
 
@@ -352,6 +350,11 @@ class Senders:
         senders, self._senders = self._senders, {}
         for sender in senders.values():
             await sender.close()
+
+
+def lanes_of(topics: Sequence[str], partitions: Sequence[int]) -> Sequence[Hashable]:
+    """The lane of each message, as `Sender.send` wants them."""
+    return partitions if len({*topics}) == 1 else list(zip(topics, partitions, strict=True))
 
 
 def too_large(event: Outgoing) -> EncodeError:

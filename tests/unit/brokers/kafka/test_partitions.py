@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from onward.brokers.kafka.partitions import Partitions
-from onward.ports import Outgoing
 
 PARTITIONS = 7
 
@@ -29,17 +28,13 @@ def partitions() -> Partitions:
     return found
 
 
-def keyed(key: str | None) -> Outgoing:
-    return Outgoing("orders", "shop.paid", 1, b"{}", key)
-
-
 def test_a_key_goes_to_the_same_partition_alone_as_among_others(partitions: Partitions) -> None:
-    events = [keyed(f"order-{number}") for number in range(50)]
-    together = partitions.of(events)
+    keys = [f"order-{number}".encode() for number in range(50)]
+    together = partitions.of(["orders"] * 50, keys)
     assert len(set(together)) == PARTITIONS
-    assert [partitions.of([event]) for event in events] == [[each] for each in together]
+    assert [partitions.of(["orders"], [key]) for key in keys] == [[each] for each in together]
 
 
 def test_events_without_a_key_that_are_sent_alone_take_turns(partitions: Partitions) -> None:
-    found = [partitions.of([keyed(None)])[0] for _ in range(PARTITIONS)]
+    found = [partitions.of(["orders"], [None])[0] for _ in range(PARTITIONS)]
     assert sorted(found) == list(range(PARTITIONS))
