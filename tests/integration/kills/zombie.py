@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from tests.integration.kills.stage import PATIENCE_S, ROOT, Stage
+from tests.integration.kills.alone import alone
+from tests.integration.kills.stage import PATIENCE_S, Stage
 
 SERVE = """
 import asyncio, signal, sys
@@ -27,10 +24,10 @@ def freeze_and_thaw(stage: Stage, service: str = "slow", handler: str = "settle"
     """The event that waits is handled by a process that can't store that, since another has done so meanwhile."""
     gate, started = stage.folder / "gate", stage.folder / "started"
     environment = {**stage.environment(), "BANK_GATE": str(gate), "BANK_STARTED": str(started)}
-    with _serving(stage, service, environment) as first:
+    with alone(stage, SERVE, service, environment) as first:
         stage.until(started.with_suffix(f".{first.pid}").exists, "the first handles the event")
         os.kill(first.pid, signal.SIGSTOP)
-        with _serving(stage, service, environment) as second:
+        with alone(stage, SERVE, service, environment) as second:
             stage.until(started.with_suffix(f".{second.pid}").exists, "the second handles it too")
             gate.touch()
             stage.wait_for(handler, 1)
@@ -41,17 +38,3 @@ def freeze_and_thaw(stage: Stage, service: str = "slow", handler: str = "settle"
                 assert process.wait(PATIENCE_S) == 0, stage.log()
     assert stage.effects(handler) == [("account-0", 0)]
     assert "claim lost" in stage.log()
-
-
-@contextmanager
-def _serving(stage: Stage, service: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with (stage.folder / "run.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, service], env=environment, cwd=ROOT, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()

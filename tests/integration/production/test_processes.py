@@ -3,9 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -17,7 +15,8 @@ from onward.errors import StoreError
 from onward.runtime.views import view_of
 from onward.topics import DEFAULT_PARTITIONS
 from scripts.servers.kafka import Kafka
-from tests.integration.kills.stage import PATIENCE_S, ROOT, Stage, assert_exactly_once
+from tests.integration.kills.alone import alone
+from tests.integration.kills.stage import PATIENCE_S, Stage, assert_exactly_once
 
 EVENTS = 60
 MORE_THAN_ARE_IN_HAND = 2000
@@ -39,19 +38,9 @@ def stage(kafka: Kafka, postgres_url: str, tmp_path: Path) -> Stage:
     return Stage(tmp_path, kafka.url, postgres_url)
 
 
-@contextmanager
-def serving(stage: Stage, mode: str, failpoint: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """The bank in a process of its own that nobody starts again: it handles and relays, or relays alone."""
-    with (stage.folder / "run.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, mode], env=stage.environment(failpoint), cwd=ROOT, stdout=log, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+def serving(stage: Stage, mode: str, failpoint: str = "") -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """The bank in a process of its own: it handles and relays, or relays alone."""
+    return alone(stage, SERVE, mode, stage.environment(failpoint))
 
 
 def rows(stage: Stage, sql: str) -> list[tuple[int, ...]]:
