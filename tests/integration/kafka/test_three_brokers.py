@@ -84,4 +84,8 @@ def test_nothing_is_acknowledged_that_too_few_replicas_have(kafka_cluster: Kafka
         await app.close()
 
     asyncio.run(scene())
-    assert stage.values_of(TOPIC) == [b'{"key":"a","n":0}', b'{"key":"a","n":2}']
+    # A leader that does not know yet that the follower is gone may have taken the refused one: nobody was told that.
+    values = stage.values_of(TOPIC)
+    assert values[0] == b'{"key":"a","n":0}'
+    assert values[-1] == b'{"key":"a","n":2}'
+    assert values[1:-1] in ([], [b'{"key":"a","n":1}'])
