@@ -10,6 +10,7 @@ from onward.ledger import Lane
 from onward.ports import Outgoing
 from onward.relay.columns import Columns
 from onward.relay.port import ASIDE, NOWHERE, OutboxRow
+from onward.relay.suspects import Fronts, Suspects
 
 Answer = int | EncodeError | BrokerError
 """What an outlet says of an event: its partition, that it will never be taken, or that its topic takes none now."""
@@ -29,8 +30,10 @@ class Barred:
     events again, go through what waits from its front, with another one of these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, suspects: Suspects) -> None:
         self.topics: dict[str, BarredTopic] = {}
+        self.fronts = Fronts(suspects)
+        self._suspects = suspects
         self._keyed: set[Lane] = set()
         self._numbered: set[Lane] = set()
 
@@ -39,7 +42,7 @@ class Barred:
 
     def why(self, topic: str) -> BrokerError | None:
         barred = self.topics.get(topic)
-        return None if barred is None else barred.why
+        return self._suspects.why(topic) if barred is None else barred.why
 
     def whys(self) -> dict[str, str]:
         """By topic, in words."""
@@ -63,6 +66,7 @@ class Barred:
             ]
             waits = waits or not self._numbered.isdisjoint(lanes)
             if waits:
+                self.fronts.note(row)
                 self._numbered.update(lanes)
             return waits
         placed = [(event, answer) for event, answer in zip(row.events, answers, strict=True) if isinstance(answer, int)]

@@ -11,13 +11,12 @@ from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from onward.errors import BrokerError, DeliveryError, EncodeError, InfrastructureError, LeaseLostError, MessageError
 from onward.ledger import Numbering
 from onward.relay.barred import Answer, Barred, ask_of_open
 from onward.relay.columns import Columns, columns_of, joined
 from onward.relay.port import ASIDE, NOWHERE, Batch, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
+from onward.relay.suspects import Suspects
 from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
@@ -64,6 +63,7 @@ class Relay:
         self.trouble = ""
         self.one_by_one = False
         """Whether an event was refused that has a number: those that have are sent one at a time, to find it."""
+        self.suspects = Suspects()
         self.sent = 0
         """Events that the broker has confirmed."""
         self.task: asyncio.Task[None] | None = None
@@ -110,6 +110,8 @@ class Relay:
                 logger.warning("%s", error)
             except (InfrastructureError, DeliveryError, MessageError) as error:
                 self.one_by_one = isinstance(error, EncodeError) or bool(error.fields.get("refused"))
+                if not self.one_by_one:
+                    self.suspects.note(error)
                 self._stand_still(error)
                 logger.error("%s", self.trouble)
             except Exception as error:  # whatever it is, events that wait are not to wait for a new start
@@ -191,7 +193,8 @@ class _Leader:
         self._turn = 0
         self._prolong_at = monotonic() + PROLONG_S
         self._ahead: deque[_Sent] = deque()
-        self._barred = Barred()
+        self._suspects = relay.suspects
+        self._barred = Barred(self._suspects)
         self._noted: Mapping[str, str] | None = None  # of the barred topics, in the store; None before the first
         self._aside = 0  # the last turn of what was set aside
         self._opening: asyncio.Task[None] | None = None
@@ -205,7 +208,7 @@ class _Leader:
             if self._relay.one_by_one:
                 await self._sort_out()
             while True:
-                self._barred = Barred()
+                self._barred = Barred(self._suspects)
                 await self._send_again()
                 await self._send_aside()
                 if not await self._go_on():
@@ -251,6 +254,7 @@ class _Leader:
         """Whether a topic that took no events takes them again, as asked beside all else."""
         if self._opening is None and self._barred:
             self._opening = asyncio.create_task(self._opened())
+            self._opening.add_done_callback(lambda _: self._relay.wake())
         if self._opening is None or not self._opening.done():
             return False
         opening, self._opening = self._opening, None
@@ -263,11 +267,15 @@ class _Leader:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            samples = columns_of([each.event for each in self._barred.topics.values()], "")
-            with contextlib.suppress(InfrastructureError):
-                if not all(isinstance(each, BrokerError) for each in await self._outlet.places(samples)):
-                    break
-        self._relay.wake()
+            if await self._suspects.clear(self._barred.fronts, self._outlet) or await self._placed():
+                return
+
+    async def _placed(self) -> bool:
+        samples = [each.event for topic, each in self._barred.topics.items() if topic not in self._suspects]
+        with contextlib.suppress(InfrastructureError):
+            answers = await self._outlet.places(columns_of(samples, "")) if samples else []
+            return not all(isinstance(each, BrokerError) for each in answers)
+        return False
 
     async def _send_again(self) -> None:
         """What has numbers of terms before, all that can be there before anything is numbered in its lanes."""
@@ -280,6 +288,7 @@ class _Leader:
                 self._send(Batch.of(going))
                 await self._confirm()
         await self._forget()
+        self._suspects.keep(self._barred.fronts.lanes)
 
     async def _send_aside(self) -> None:
         """What was set aside, in its order, as far as it can leave now: before all that came after it."""
@@ -301,7 +310,7 @@ class _Leader:
             after = rows[-1].stamp
             going, *_ = await self._leaving(rows)
             for row in going:
-                refused = [each for one in _singly(row) if (each := await self._refusal(one)) is not None]
+                refused = [each for one in row.singly() if (each := await self._refusal(one)) is not None]
                 await self._outbox.delete(self._term, [row.id], [*_refused(Batch.of([row])), *refused])
         self._relay.one_by_one = False
 
@@ -343,7 +352,7 @@ class _Leader:
     async def _leaving(self, rows: list[OutboxRow]) -> tuple[list[OutboxRow], Columns, Sequence[Answer]]:
         """Those that need not wait, their events together, and what the outlet says of each."""
         columns = joined([row.columns for row in rows])
-        if not self._barred:
+        if not self._barred and not self._suspects:
             found = await self._asked(columns)
             if {*map(type, found)} <= _SETTLED:
                 return rows, columns, found
@@ -427,16 +436,6 @@ class _Leader:
         if monotonic() >= self._prolong_at:
             await self._outbox.lease(LEASE_S, self._term)
             self._prolong_at = monotonic() + PROLONG_S
-
-
-def _singly(row: OutboxRow) -> list[OutboxRow]:
-    """A row for each event that has a number."""
-    assert row.stamp is not None
-    return [
-        OutboxRow(row.id, row.created, row.columns.only([at]), replace(row.stamp, places=(place,)))
-        for at, place in enumerate(row.stamp.places)
-        if place != NOWHERE
-    ]
 
 
 def _places(

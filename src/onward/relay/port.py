@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from onward.errors import BrokerError, EncodeError
 from onward.ports import Outgoing
@@ -66,6 +67,17 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     def events(self) -> list[Outgoing]:
         """For what is rare."""
         return list(self.columns.events)
+
+    def singly(self) -> list[OutboxRow]:
+        """A row for each event that has a number."""
+        assert self.stamp is not None
+        return [self.only(at) for at, place in enumerate(self.stamp.places) if place != NOWHERE]
+
+    def only(self, at: int) -> OutboxRow:
+        """One of its events, which has a number."""
+        assert self.stamp is not None
+        stamp = replace(self.stamp, places=(self.stamp.places[at],))
+        return OutboxRow(self.id, self.created, self.columns.only([at]), stamp)
 
 
 class Batch(NamedTuple):
@@ -153,7 +165,12 @@ class Outlet(Protocol):
         """Take events that have numbers, in this order per partition, behind those that it took before.
 
         Those whose place is NOWHERE are left out. What it returns ends when the broker has them all. It raises
-        BrokerError (whose field `refused` says whether that is for good) and EncodeError, after which nothing of what
-        was taken is sent any more, and nothing is taken before `begin`.
+        BrokerError (whose field `refused` says whether that is for good, and `lanes` which ones failed, where that is
+        known) and EncodeError, after which nothing of what was taken is sent any more, and nothing is taken before
+        `begin`.
         """
+        ...
+
+    async def prove(self, batch: Batch) -> None:
+        """Send an event to see whether its lane takes any, beside all else and in short time. Raises as `send` does."""
         ...

@@ -127,6 +127,9 @@ class Received:
         there.set_result(None)
         return there
 
+    async def prove(self, batch: Batch) -> None:
+        await self.send(batch)
+
     async def until(self, event: bytes) -> None:
         """It has been sent."""
         while event not in [value for _, _, value in self.log]:

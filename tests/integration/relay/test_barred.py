@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
-from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its stub leaves it out
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub leaves some out
+    AclOperation,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from onward import App, Event, Transaction
 from onward.cli import main
@@ -104,6 +112,102 @@ def test_a_topic_that_is_deleted_holds_up_its_own_also_where_they_have_numbers(k
     asyncio.run(scene())
     assert_exactly_once(stage.effects(), range(30))
     assert list(dict.fromkeys(stage.values_of("bills"))) == [b'{"key":"a","n":%d}' % n for n in range(1, 5)]
+
+
+def altered(stage: Stage, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    stage.admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
+
+
+def test_a_topic_whose_timestamps_are_refused_holds_up_its_own_and_no_other(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a machine's clock is wrong by more than a topic allows."""
+    now = time.time_ns
+    monkeypatch.setattr("onward.brokers.kafka.outlet.time_ns", lambda: now() - 7_200_000_000_000)
+    stage = Stage(kafka, tmp_path)
+    kafka.create_topic("bills", 2)
+    _holds_up_its_own(
+        stage,
+        shut=lambda: altered(stage, "bills", "message.timestamp.before.max.ms", "3600000"),
+        opened=lambda: altered(stage, "bills", "message.timestamp.before.max.ms", "86400000"),
+    )
+
+
+def test_a_topic_with_too_few_replicas_holds_up_its_own_and_no_other(kafka_cluster: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka_cluster, tmp_path)
+    bills = NewTopic("bills", 2, replica_assignment=[[1, 3], [1, 3]], config={"min.insync.replicas": "2"})
+    stage.admin.create_topics([bills])["bills"].result(PATIENCE_S)
+    follower = kafka_cluster.nodes[2]
+    _holds_up_its_own(stage, shut=follower.kill, opened=follower.start)
+
+
+def _holds_up_its_own(stage: Stage, shut: Callable[[], None], opened: Callable[[], None]) -> None:
+    """Bills are not taken in between, which nothing but a send tells: one does, and then what is sent to find out."""
+    app = stage.recorder(f"?delivery.timeout.ms={DELIVERY_MS}")
+
+    async def scene() -> None:
+        async with app.lifespan() as service:
+            assert service is not None
+            await app.publish(Billed(key="a", n=0), Placed(key="passes", n=0))
+            await stage.until(lambda: stage.numbers() == [0] and stage.rows(WAITING) == [(0,)])
+            await asyncio.to_thread(shut)
+            await app.publish(*(Billed(key="a", n=n) for n in range(1, 4)), Placed(key="waits", n=1))
+            await app.publish(Placed(key="passes", n=2))
+            await stage.until(lambda: stage.rows(BARRED) == [("bills",)])
+            for n in range(3, 20):
+                await app.publish(Placed(key="passes", n=n))
+                await app.publish(Billed(key="a", n=n + 1))
+            await app.publish(Placed(key="waits", n=20))
+            began = time.monotonic()
+            await stage.until(
+                lambda: {*stage.numbers()} - {1} == {0, *range(2, 20)}
+            )  # 1 was sent with what was refused
+            assert time.monotonic() - began < DELIVERY_MS / 1000
+            assert "for topic 'bills' wait in its outbox" in service.unready()[0]
+            await asyncio.sleep(2 * DELIVERY_MS / 1000)
+            await app.publish(Placed(key="passes", n=21))
+            await stage.until(lambda: 21 in stage.numbers())
+            await asyncio.to_thread(opened)
+            await stage.until(lambda: stage.rows(WAITING) == [(0,)] and len(stage.numbers()) == 22)
+            await stage.until(lambda: service.unready() == [])
+
+    asyncio.run(scene())
+    assert_exactly_once(stage.effects(), range(22))
+    assert list(dict.fromkeys(stage.values_of("bills"))) == [b'{"key":"a","n":%d}' % n for n in range(21)]
+
+
+def test_a_topic_that_may_not_be_written_to_holds_up_its_own_and_no_other(kafka: Kafka, tmp_path: Path) -> None:
+    stage = Stage(kafka, tmp_path)
+    kafka.create_topic("bills", 2)
+    app = stage.recorder(options(kafka), bootstrap=guarded(kafka))
+
+    async def scene() -> None:
+        async with app.lifespan() as service:
+            assert service is not None
+            for n in range(10):
+                await app.publish(Billed(key="a", n=n))
+                await app.publish(Billed(key="b", n=n))
+                await app.publish(Placed(key="passes", n=n))
+            await stage.until(lambda: "for topic 'bills' wait in its outbox" in "".join(service.unready()))
+            assert "authorization" in service.unready()[0]
+            await app.publish(Placed(key="passes", n=10))
+            await stage.until(lambda: stage.numbers() == [*range(11)])
+            write = [_may(ResourceType.TOPIC, "bills", AclOperation.WRITE)]
+            for created in stage.admin.create_acls(write).values():
+                created.result(PATIENCE_S)
+            await stage.until(lambda: stage.rows(WAITING) == [(0,)])
+            await stage.until(lambda: service.unready() == [])
+
+    with allowed(stage):
+        for created in stage.admin.create_acls([_may(ResourceType.TOPIC, "bills", AclOperation.DESCRIBE)]).values():
+            created.result(PATIENCE_S)
+        asyncio.run(scene())
+    assert_exactly_once(stage.effects(), range(11))
+    for key in ("a", "b"):
+        expected = [b'{"key":"%s","n":%d}' % (key.encode(), n) for n in range(10)]
+        assert [value for value in dict.fromkeys(stage.values_of("bills")) if value in expected] == expected
 
 
 def deleted(stage: Stage, topic: str) -> None:

@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Prepared, Senders, lanes_of, too_large
-from onward.errors import BrokerError
+from onward.brokers.kafka.publishing import Lanes, Prepared, Senders, lanes_of, too_large
+from onward.errors import BrokerError, OnwardError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, Batch, Columns, OutboxRow
 from onward.relay.barred import Answer, ask_of_open
 
 GATHER_MS = 5  # as the client library has it by default
+PROVE_S = 5.0
 
 
 class KafkaOutlet:
@@ -30,6 +31,7 @@ class KafkaOutlet:
         self._senders = Senders(client, gather_ms=GATHER_MS)
         self._order = asyncio.Lock()
         self._broken = False
+        self._failed: object = ()  # lanes, of the first send that failed
 
     def begin(self) -> None:
         self._broken = False
@@ -60,11 +62,28 @@ class KafkaOutlet:
             async with self._order:  # whoever was told first hands over first
                 sends = await self._handed(batch, topics)
             await asyncio.gather(*sends)
-        except BaseException:
-            self._broken = True
+        except BaseException as error:
+            self._blame(error)
             self._senders.abandon()  # what waits behind it must not go before it
             self._partitions.doubt(topics)
             raise
+
+    def _blame(self, error: BaseException) -> None:
+        """What is given up behind the first failure says whose that was: it may be told of before."""
+        if isinstance(error, OnwardError):
+            if not self._broken:
+                self._failed = error.fields.get("lanes", ())
+            error.fields["lanes"] = self._failed
+        self._broken = True
+
+    async def prove(self, batch: Batch) -> None:
+        topics = {kind.topic for kind in batch.columns.kinds}
+        await self._partitions.measure(topics)
+        sender = self._senders.alone(min(map(self._partitions.room, topics)), PROVE_S)
+        try:
+            await sender.send(*_ready(batch))
+        finally:
+            sender.abandon()
 
     async def _handed(self, batch: Batch, topics: Collection[str]) -> list[asyncio.Task[None]]:
         """One for each of the producers that these topics need."""
@@ -80,11 +99,16 @@ class KafkaOutlet:
         return [self._hand(part, room) for part, room in parts if part is not None]
 
     def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
-        lanes = lanes_of(batch.columns.topic_of_each(), [partition for partition, _ in batch.places])
-        return asyncio.create_task(self._senders.of(room).send(_prepared(batch), lanes, batch.columns.events))
+        return asyncio.create_task(self._senders.of(room).send(*_ready(batch)))
 
     async def close(self) -> None:
         await self._senders.close()
+
+
+def _ready(batch: Batch) -> tuple[Iterator[Prepared], Lanes, Sequence[Outgoing]]:
+    """For a sender."""
+    lanes = lanes_of(batch.columns.topic_of_each(), [partition for partition, _ in batch.places])
+    return _prepared(batch), lanes, batch.columns.events
 
 
 def _of(batch: Batch, topics: Collection[str]) -> Batch | None:

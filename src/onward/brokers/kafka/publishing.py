@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
@@ -17,6 +18,7 @@ from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
 from onward.brokers.kafka.wire import Headers
 from onward.errors import BrokerError, EncodeError, OnwardError, PublishUncertainError
+from onward.ledger import Lane
 from onward.ports import Outgoing
 
 POLL_S = 0.2
@@ -70,6 +72,9 @@ Prepared = tuple[str, bytes | None, bytes | None, int, int, Headers]
 """One message as the client takes it: topic, value, key, partition, milliseconds since the epoch, headers."""
 
 
+Lanes = Sequence[int | Lane]
+"""Of messages, in their order: partitions where all go to one topic."""
+
 _Answer = Callable[[KafkaError | None, Message], None]
 
 
@@ -87,23 +92,28 @@ class _Batch:
         self.published = 0
         """At least."""
         self.error: KafkaError | None = None
+        self.there: set[int | Lane] = set()
+        self.failed: set[int | Lane] = set()
+        """These, and not only as others did."""
         self.done = done
         self._complete = complete
 
-    def answers(self, lanes: Sequence[Hashable]) -> list[_Answer | None]:
+    def answers(self, lanes: Lanes) -> list[_Answer | None]:
         """For each message, given its lane, what takes Kafka's answer, where it is asked for."""
-        counts = Counter(lanes)
+        counts = Counter[int | Lane](lanes)
         last = dict(zip(lanes, range(len(lanes)), strict=True))
         first = dict(zip(reversed(lanes), reversed(range(len(lanes))), strict=True))
         answers: list[_Answer | None] = [None] * len(lanes)
         for lane, place in first.items():
-            answers[place] = partial(self._answered, 1)
-            if last[lane] != place:
-                answers[last[lane]] = partial(self._answered, counts[lane] - 1)
+            if last[lane] == place:
+                answers[place] = partial(self._answered, lane, 1, True)
+            else:
+                answers[place] = partial(self._answered, lane, 1, False)
+                answers[last[lane]] = partial(self._answered, lane, counts[lane] - 1, True)
         return answers
 
-    def _answered(self, count: int, error: KafkaError | None, message: Message) -> None:
-        """Of `count` messages, the last of which is told of.
+    def _answered(self, lane: int | Lane, count: int, last: bool, error: KafkaError | None, message: Message) -> None:
+        """Of `count` messages of a lane, the last of which is told of.
 
         Confirmed without an offset is one that Kafka found to be behind what it has. That it has it is what the client
         makes of that; but a topic that was made again has none of it, and may have got what was sent behind it.
@@ -112,8 +122,12 @@ class _Batch:
             error = KafkaError(KafkaError.DUPLICATE_SEQUENCE_NUMBER)
         if error is None:
             self.published += count
+            if last:
+                self.there.add(lane)
         else:
             self.error = self.error or error
+            if error.code() not in _BEHIND:
+                self.failed.add(lane)
         self.told += 1
         if self.over:
             self._complete.append(self)
@@ -132,8 +146,16 @@ class _Batch:
 class Sender:
     """One producer of the client library, and the thread that hears what became of its messages."""
 
-    def __init__(self, client: Client, batch_bytes: int = LARGEST_BATCH_BYTES, *, gather_ms: int = 0) -> None:
-        """`batch_bytes` is the most that its topics take at once: Kafka measures batches, not messages.
+    def __init__(
+        self,
+        client: Client,
+        batch_bytes: int = LARGEST_BATCH_BYTES,
+        *,
+        gather_ms: int = 0,
+        longest_s: float = math.inf,
+    ) -> None:
+        """No send takes longer than `longest_s`, or than the address says. `batch_bytes` is the most that its topics
+        take at once: Kafka measures batches, not messages.
 
         For up to `gather_ms`, what is handed over while other messages are on their way waits for more to be sent with
         it: fewer requests, for the client and for Kafka. What is handed over alone leaves at once.
@@ -141,7 +163,7 @@ class Sender:
         options = client.options({**_WEAK, "batch.size": batch_bytes, "linger.ms": gather_ms}, {})
         self._handed = Event() if gather_ms else None  # the poller has something to look after
         timeouts = [int(options.pop(name)) for name in _TIMEOUTS if name in options]
-        self.timeout_s = min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000
+        self.timeout_s = min(longest_s, min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000)
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._complete: deque[_Batch] = deque()
@@ -199,14 +221,25 @@ class Sender:
             if not done.done():
                 done.set_result(None)
 
-    async def send(self, messages: Iterable[Prepared], lanes: Sequence[Hashable], events: Sequence[Outgoing]) -> None:
+    async def send(self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing]) -> None:
         """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
 
         `lanes` tell for each message which others it must not be without.
 
         Raises BrokerError and EncodeError where none was published, PublishUncertainError where some may have been.
+        Their field `lanes` says which failed, as far as that is known.
         """
         batch = _Batch(self._loop.create_future(), self._complete)
+        error = await self._failure(messages, lanes, events, batch)
+        if error is not None:
+            unsure = batch.failed or {*lanes} - batch.there
+            ours = [lane if isinstance(lane, tuple) else (events[0].topic, lane) for lane in unsure]
+            error.fields.setdefault("lanes", ours)
+            raise error
+
+    async def _failure(
+        self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
+    ) -> OnwardError | None:
         refused: OnwardError | None = None
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -217,23 +250,23 @@ class Sender:
                 await batch.done
         except TimeoutError:
             if batch.over and batch.error is None:  # told, and this loop had no turn to hear it
-                return
+                return None
             self.abandon()
-            raise self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s") from None
+            return self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s")
         error = batch.error
         if refused is None and error is None:
-            return
+            return None
         if error is not None and error.code() == KafkaError.DUPLICATE_SEQUENCE_NUMBER:
             self.abandon()  # the client does not see a gap
         if batch.published or (error is not None and error.code() not in _NOTHING_SENT):
-            raise self._doubt(batch, len(events), refused)
+            return self._doubt(batch, len(events), refused)
         if refused is None:
             assert error is not None
             refused = self._refusal(error, events)
-        raise refused
+        return refused
 
     async def _enqueue(
-        self, messages: Iterable[Prepared], lanes: Sequence[Hashable], events: Sequence[Outgoing], batch: _Batch
+        self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
         produce, handed = self._producer.produce, 0
@@ -253,6 +286,7 @@ class Sender:
                     if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
                         await asyncio.to_thread(self._look_at, topic)
                         continue
+                    batch.failed.add(lanes[handed])
                     return self._refusal(error.args[0], events[handed : handed + 1])
             batch.asked += answer is not None
             handed += 1
@@ -275,7 +309,8 @@ class Sender:
     def _left_behind(self) -> OnwardError:
         return BrokerError(
             f"An earlier send to Kafka at {self._client.address.servers} failed, and what had to come behind it was not"
-            " sent. Send it again."
+            " sent. Send it again.",
+            lanes=(),
         )
 
     def abandon(self) -> None:
@@ -342,6 +377,10 @@ class Senders:
             sender = self._senders[batch_bytes] = Sender(self._client, batch_bytes, gather_ms=self._gather_ms)
         return sender
 
+    def alone(self, room: int, longest_s: float) -> Sender:
+        """Another one. Whoever asks closes or abandons it."""
+        return Sender(self._client, max(1, min(LARGEST_BATCH_BYTES, room)), longest_s=longest_s)
+
     def abandon(self) -> None:
         for sender in self._senders.values():
             sender.abandon()
@@ -352,7 +391,7 @@ class Senders:
             await sender.close()
 
 
-def lanes_of(topics: Sequence[str], partitions: Sequence[int]) -> Sequence[Hashable]:
+def lanes_of(topics: Sequence[str], partitions: Sequence[int]) -> Lanes:
     """The lane of each message, as `Sender.send` wants them."""
     return partitions if len({*topics}) == 1 else list(zip(topics, partitions, strict=True))
 
