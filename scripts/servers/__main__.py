@@ -25,7 +25,8 @@ def main() -> int:
     names = parser.parse_args().names or ["kafka", "postgres"]
     if unknown := set(names) - set(NAMES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts it in the background has it ignore the second
+        signal.signal(number, _leave)
     try:
         with Keeping() as keeping:
             addresses = [start(name, keeping) for name in names]
