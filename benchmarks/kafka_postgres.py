@@ -40,6 +40,8 @@ async def read_then_write(order: OrderPlaced, tx: Transaction) -> None:
     )
 
 
+END_OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
+
 HANDLERS: dict[str, Any] = {"blind": blind, "read_then_write": read_then_write}
 LOOPS = {"blind": kafka_postgres_loop.blind, "read_then_write": kafka_postgres_loop.read_then_write}
 
@@ -54,7 +56,9 @@ def database(folder: Path) -> Iterator[str]:
         try:
             yield f"{server.rpartition('/')[0]}/{name}"
         finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            # Not by FORCE: a worker of the server's own may be there, which this role must not end, and DROP may.
+            connection.execute(END_OURS, [name])
+            connection.execute(f"DROP DATABASE {name}")
 
 
 def service(url: str, folder: Path, handler: str) -> App:
