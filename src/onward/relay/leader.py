@@ -58,6 +58,8 @@ class Relay:
         self._outlet = outlet
         self._service = service
         self._stirred = asyncio.Event()
+        self._leads = False
+        self._looked_at = 0.0  # whether the lease is free
         self._changed = False  # something may have come to the outbox, or we are to stop
         self._stopping = False
         self.trouble = ""
@@ -75,8 +77,9 @@ class Relay:
             self.task.add_done_callback(_tell)
 
     def told(self, topics: Collection[str]) -> None:
-        """Something was put into an outbox, here or elsewhere."""
-        if outbox_of(self._service) in topics:
+        """Something was put into an outbox, here or elsewhere. Whoever does not lead looks whether it may, but seldom:
+        else each event here would cost a try for the lease."""
+        if outbox_of(self._service) in topics and (self._leads or monotonic() - self._looked_at > LOOK_S):
             self.wake()
 
     async def stop(self) -> None:
@@ -97,6 +100,7 @@ class Relay:
         while True:
             began = monotonic()
             try:
+                self._looked_at = monotonic()
                 term = await self._outbox.lease(LEASE_S)
                 if term is None:
                     self.trouble = ""  # another relay's
@@ -130,9 +134,11 @@ class Relay:
     async def _serve(self, term: Term) -> None:
         """Lead until we are to stop and nothing waits."""
         reach("relay.leads")
+        self._leads = True
         try:
             await _Leader(self, self._outbox, self._outlet, term).lead()
         finally:
+            self._leads = False
             with contextlib.suppress(InfrastructureError, LeaseLostError):
                 await self._outbox.lease(0, term)
 
@@ -368,6 +374,7 @@ class _Leader:
         """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""
         places = asyncio.ensure_future(self._outlet.places(columns))
         try:
+            await asyncio.sleep(0)  # mostly it has the answer by then, and a wait costs more
             await self._there(places)
         finally:
             places.cancel()

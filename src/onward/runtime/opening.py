@@ -61,7 +61,7 @@ def _on_postgres(service: str, settings: Settings, broker: Any) -> Engine:
     postgres = adapter("onward.stores.postgres.store")
     store = postgres.PostgresStore(postgres.Address.read(settings.store, service), service)
     relay = Relay(store.outbox, broker.outlet, service)
-    store.appended += [relay.told, store.outbox.announce]
+    store.appended.append(relay.told)
     store.outbox.heard.append(relay.told)
     return Engine(service, broker, store, SystemClock(), None, Outlets(store.outbox, relay, store.told))
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from psycopg.sql import Literal
 
 from onward.ids import time_of
 from onward.inspection.schema import Phase
@@ -77,9 +78,16 @@ class Bench:
             return cursor.fetchall() if cursor.description else []
 
     async def steps(self, sql: str, args: Sequence[object]) -> list[dict[str, Any]]:
-        """What the server did for a statement of the outbox's, which is undone; the first step is the whole."""
+        """What the server did for a statement of the outbox's, which is undone; the first step is the whole.
+
+        By the plan that the relay's connections run it by, which is made without a look at the arguments.
+        """
+        values = [Literal(each).as_string() for each in args]
         session = await self.outbox._connections.begin()
-        found = await session.run(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", args, "Explaining")
+        await session.script(f"PREPARE step AS {sql}", "Preparing")
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE step ({', '.join(values)})"
+        found = await session.run(explain, (), "Explaining")
+        await session.script("DEALLOCATE step", "Forgetting")
         await self.outbox._connections.end(session)
         return list(_flat(found.scalar()[0]["Plan"]))
 

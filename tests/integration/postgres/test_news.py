@@ -41,7 +41,6 @@ class Leader:
 @asynccontextmanager
 async def opened(url: str, service: str = "shop") -> AsyncIterator[PostgresStore]:
     store = PostgresStore(Address.read(url, service), service)
-    store.appended.append(store.outbox.announce)
     try:
         await store.open(ServiceEntry(service, (), {}, ()))
         yield store
@@ -67,7 +66,7 @@ def test_the_leader_hears_of_a_commit_in_another_process(postgres_url: str) -> N
         async with leading(postgres_url) as leader, opened(postgres_url) as other:
             await leader.hears()  # as it begins to listen: of what may have come before
             for _ in range(3):
-                other._tell()
+                other._told()
                 await leader.hears()
 
     asyncio.run(play())
@@ -77,12 +76,12 @@ def test_it_hears_nothing_of_another_service(postgres_url: str) -> None:
     async def play() -> None:
         async with leading(postgres_url) as leader, opened(postgres_url, "billing") as other:
             await leader.hears()
-            other._tell()
+            other._told()
             await other.outbox.end()
             async with opened(postgres_url) as own:  # what it says comes after what the other said
                 heard: list[set[str]] = []
                 leader.store.outbox.heard.append(heard.append)
-                own._tell()
+                own._told()
                 await leader.hears()
                 assert len(heard) == 1
 
@@ -93,7 +92,7 @@ def test_whoever_leads_announces_nothing(postgres_url: str) -> None:
     async def play() -> None:
         async with leading(postgres_url) as leader:
             await leader.hears()
-            leader.store._tell()
+            leader.store._told()
             await leader.store.outbox.end()
             assert not leader.heard.is_set()
 
@@ -141,7 +140,7 @@ def test_an_event_is_heard_of_that_was_committed_just_before_the_end(postgres_ur
         async with leading(postgres_url) as leader:
             await leader.hears()
             async with opened(postgres_url) as other:
-                other._tell()
+                other._told()
             await leader.hears()
 
     asyncio.run(play())

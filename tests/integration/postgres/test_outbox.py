@@ -211,7 +211,7 @@ def test_a_step_of_the_relay_touches_no_more_rows_than_it_is_about(postgres_url:
         bench.rows(FILL, BODY, 5_000)
         await bench.pass_on(term, 2_500, keep=True)
         ids, turns = list(range(2_501, 2_511)), list(range(9_001, 9_011))
-        numbers = (ids, [term.epoch] * 10, turns, [b""] * 10, [b""] * 10)
+        numbers = (term.token, 0, ids, [term.epoch] * 10, turns, [b""] * 10, [b""] * 10)
         for analyzed in (False, True):
             if analyzed:
                 bench.rows("ANALYZE onward.outbox")
@@ -221,7 +221,7 @@ def test_a_step_of_the_relay_touches_no_more_rows_than_it_is_about(postgres_url:
                 (outbox_sql.NUMBERED, (10, 1 << 20, term.epoch, 1_000)),
                 (outbox_sql.STATS, (None,)),
                 (outbox_sql.NUMBER, numbers),
-                (outbox_sql.DELETE, (ids,)),
+                (outbox_sql.DELETE, (term.token, 0, ids)),
             ):
                 steps = await bench.steps(sql, ("shop", *args))
                 scans = [

@@ -157,7 +157,7 @@ def test_after_a_failure_it_tells_again(till: Till, listener: Listener, monkeypa
     with psycopg.connect(till.url, autocommit=True) as connection:
         ended = connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE query LIKE 'SELECT pg_notify%' AND datname = current_database()"
+            " WHERE query LIKE '%pg_notify(%' AND pid <> pg_backend_pid() AND datname = current_database()"
         )
         assert ended.fetchall() == [(True,)]
     publish(till)  # which it can't tell of

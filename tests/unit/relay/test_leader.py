@@ -198,6 +198,32 @@ def test_a_second_relay_sends_nothing_while_the_first_leads_and_takes_over_when_
     on_stage(scene)
 
 
+def test_a_relay_that_does_not_lead_tries_for_the_lease_no_more_often_the_more_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leader, "VACANT_S", 3600.0)
+
+    async def scene(stage: Stage) -> None:
+        async with stage.relaying(), stage.relaying():
+            await stage.publish(b"0")
+            await until(lambda: stage.waiting() == 0)
+            tried = 0
+            lease = stage.outbox.lease
+
+            async def counting(for_s: float, term: Term | None = None) -> Term | None:
+                nonlocal tried
+                tried += term is None
+                return await lease(for_s, term)
+
+            stage.outbox.lease = counting  # type: ignore[method-assign]
+            for number in range(1, 50):
+                await stage.publish(b"%d" % number)
+            await until(lambda: stage.waiting() == 0)
+            assert tried == 0
+
+    on_stage(scene)
+
+
 def test_a_leader_whose_lease_was_taken_numbers_and_deletes_nothing_more() -> None:
     async def scene(stage: Stage) -> None:
         stage.outlet.holds = True

@@ -13,28 +13,38 @@ from msgspec.structs import replace
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Lanes, Prepared, Senders, lanes_of, too_large
+from onward.brokers.kafka.publishing import Lanes, Prepared, Sender, Senders, lanes_of, too_large
 from onward.errors import BrokerError, OnwardError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, Batch, Columns, OutboxRow
 from onward.relay.barred import Answer, ask_of_open
 
+FEW = 64  # events: more of them are gathered
 GATHER_MS = 5  # as the client library has it by default
 PROVE_S = 5.0
 
 
 class KafkaOutlet:
-    """`Outlet` on Kafka, with producers of its own: what fails in a relay's sends takes nobody else's with it."""
+    """`Outlet` on Kafka, with producers of its own: what fails in a relay's sends takes nobody else's with it.
+
+    Two kinds: events that come few at a time leave at once, many are gathered to larger requests.
+    """
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
-        self._senders = Senders(client, gather_ms=GATHER_MS)
+        self._quick = Senders(client, end=True)
+        self._gathering = Senders(client, gather_ms=GATHER_MS, end=True)
+        self._senders = self._quick  # of these two
+        self._under_way: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()
         self._broken = False
         self._failed: object = ()  # lanes, of the first send that failed
 
     def begin(self) -> None:
         self._broken = False
+        self._failed = ()
+        self._quick.begin()
+        self._gathering.begin()
 
     async def places(self, columns: Columns) -> Sequence[Answer]:
         topics = {kind.topic for kind in columns.kinds}
@@ -64,17 +74,17 @@ class KafkaOutlet:
             await asyncio.gather(*sends)
         except BaseException as error:
             self._blame(error)
-            self._senders.abandon()  # what waits behind it must not go before it
+            self._quick.abandon()  # what waits behind it must not go before it
+            self._gathering.abandon()
             self._partitions.doubt(topics)
             raise
 
     def _blame(self, error: BaseException) -> None:
         """What is given up behind the first failure says whose that was: it may be told of before."""
-        if isinstance(error, OnwardError):
-            if not self._broken:
-                self._failed = error.fields.get("lanes", ())
-            error.fields["lanes"] = self._failed
         self._broken = True
+        if isinstance(error, OnwardError):
+            self._failed = self._failed or error.fields.get("lanes", ())
+            error.fields["lanes"] = self._failed
 
     async def prove(self, batch: Batch) -> None:
         topics = {kind.topic for kind in batch.columns.kinds}
@@ -88,7 +98,8 @@ class KafkaOutlet:
     async def _handed(self, batch: Batch, topics: Collection[str]) -> list[asyncio.Task[None]]:
         """One for each of the producers that these topics need."""
         await self._partitions.measure(topics)
-        if self._broken:
+        await self._turn_to(self._quick if len(batch.columns) <= FEW else self._gathering)
+        if self._broken or self._senders.ended:
             raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
         by_room: dict[int, set[str]] = {}
         for topic in topics:
@@ -98,11 +109,34 @@ class KafkaOutlet:
         parts = [(_of(batch, ours), room) for room, ours in by_room.items()]
         return [self._hand(part, room) for part, room in parts if part is not None]
 
+    async def _turn_to(self, senders: Senders) -> None:
+        """Send by these, or soon: nothing goes by one of the two while something is under way by the other."""
+        if senders is self._senders or self._senders.ended:
+            return
+        if self._under_way:
+            if senders is self._quick:  # what is few is pushed as well, and gathered with others that come
+                return
+            ended, _ = await asyncio.wait(self._under_way)
+            if any(each.cancelled() or each.exception() for each in ended):
+                return
+        self._senders = senders
+
     def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
-        return asyncio.create_task(self._senders.of(room).send(*_ready(batch)))
+        task = asyncio.create_task(self._tried(self._senders.of(room), batch))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _tried(self, sender: Sender, batch: Batch) -> None:
+        try:
+            await sender.send(*_ready(batch))
+        except BaseException as error:
+            self._blame(error)
+            raise
 
     async def close(self) -> None:
-        await self._senders.close()
+        await self._quick.close()
+        await self._gathering.close()
 
 
 def _ready(batch: Batch) -> tuple[Iterator[Prepared], Lanes, Sequence[Outgoing]]:

@@ -153,8 +153,11 @@ class Sender:
         *,
         gather_ms: int = 0,
         longest_s: float = math.inf,
+        ends: bool = False,
     ) -> None:
-        """No send takes longer than `longest_s`, or than the address says. `batch_bytes` is the most that its topics
+        """Where it `ends`, nothing more goes by it once anything was not sent, for whatever reason.
+
+        No send takes longer than `longest_s`, or than the address says. `batch_bytes` is the most that its topics
         take at once: Kafka measures batches, not messages.
 
         For up to `gather_ms`, what is handed over while other messages are on their way waits for more to be sent with
@@ -165,6 +168,7 @@ class Sender:
         timeouts = [int(options.pop(name)) for name in _TIMEOUTS if name in options]
         self.timeout_s = min(longest_s, min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000)
         self._client = client
+        self._ends = ends
         self._loop = asyncio.get_running_loop()
         self._complete: deque[_Batch] = deque()
         self._room = asyncio.Event()
@@ -232,6 +236,8 @@ class Sender:
         batch = _Batch(self._loop.create_future(), self._complete)
         error = await self._failure(messages, lanes, events, batch)
         if error is not None:
+            if self._ends:
+                self.abandon()
             unsure = batch.failed or {*lanes} - batch.there
             ours = [lane if isinstance(lane, tuple) else (events[0].topic, lane) for lane in unsure]
             error.fields.setdefault("lanes", ours)
@@ -287,6 +293,8 @@ class Sender:
                         await asyncio.to_thread(self._look_at, topic)
                         continue
                     batch.failed.add(lanes[handed])
+                    if self._ends:
+                        self.abandon()
                     return self._refusal(error.args[0], events[handed : handed + 1])
             batch.asked += answer is not None
             handed += 1
@@ -364,17 +372,29 @@ class Sender:
 class Senders:
     """A producer for each size of batch that topics take: most take the same. Order holds within a topic."""
 
-    def __init__(self, client: Client, *, gather_ms: int = 0) -> None:
+    def __init__(self, client: Client, *, gather_ms: int = 0, end: bool = False) -> None:
+        """One that has ended is replaced at its next use; where they `end` as a Sender does, by `begin` alone."""
         self._client = client
         self._gather_ms = gather_ms
+        self._end = end
         self._senders: dict[int, Sender] = {}
+
+    def begin(self) -> None:
+        self._senders = {size: each for size, each in self._senders.items() if not each.abandoned}
+
+    @property
+    def ended(self) -> bool:
+        """Whether one has."""
+        return any(each.abandoned for each in self._senders.values())
 
     def of(self, room: int) -> Sender:
         """The one for a topic whose messages may hold so many bytes."""
         batch_bytes = max(1, min(LARGEST_BATCH_BYTES, room))
         sender = self._senders.get(batch_bytes)
-        if sender is None or sender.abandoned:
-            sender = self._senders[batch_bytes] = Sender(self._client, batch_bytes, gather_ms=self._gather_ms)
+        if sender is None or (sender.abandoned and not self._end):
+            sender = self._senders[batch_bytes] = Sender(
+                self._client, batch_bytes, gather_ms=self._gather_ms, ends=self._end
+            )
         return sender
 
     def alone(self, room: int, longest_s: float) -> Sender:

@@ -12,7 +12,7 @@ from time import sleep
 import psycopg
 
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.news import CHANNEL
+from onward.stores.postgres.news import CHANNEL, NOTIFY
 
 LINGER_S = 5.0
 """How long its thread and connection stay after the last commit, and how long it is silent after a failure."""
@@ -45,7 +45,7 @@ class Crier:
             with psycopg.connect(self._address.conninfo, autocommit=True, prepare_threshold=None) as connection:
                 while due := self._next():
                     for service in due:
-                        connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, service))
+                        connection.execute(NOTIFY.replace("$1", "%s").replace("$2", "%s"), (CHANNEL, service))
         except psycopg.Error:
             sleep(LINGER_S)
             with self._changed:

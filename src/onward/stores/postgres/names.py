@@ -85,7 +85,7 @@ class KeptNames(Names):
     def name(self, query: bytes, types: tuple[int, ...], place: int) -> tuple[bytes | None, bool]:
         kind = (query, types)
         name = self.known.get(kind)
-        if name is None and query.startswith(_SAME) and len(self.known) < MAX_NAMES:
+        if name is None and query.startswith((*_SAME, b"WITH")) and len(self.known) < MAX_NAMES:
             self.number += 1
             name = self.known[kind] = b"onward_%d" % self.number
             self._prepared.append((place, kind))

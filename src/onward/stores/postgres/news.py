@@ -1,4 +1,4 @@
-"""News of an outbox between processes: a NOTIFY after the commit, which is lost without harm.
+"""News of an outbox between processes: a NOTIFY right behind the commit, which is lost without harm.
 
 Not inside the transaction that publishes: PostgreSQL would let those that notify commit one after the other.
 """
@@ -6,8 +6,8 @@ Not inside the transaction that publishes: PostgreSQL would let those that notif
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg.pq import ConnStatus
@@ -19,6 +19,9 @@ from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.session import is_pooled
 
 CHANNEL = "onward_outbox"
+NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+"""It writes to the log, though nothing that has to last: its commit need not wait for the disk."""
+
 CONNECT_S = 1.0
 """How long the leader does without its lease's next prolongation to listen at all."""
 END_S = 1.0
@@ -86,26 +89,51 @@ class Ears:
 
 
 class Voice:
-    """Says that something was committed, once for all that is committed while it does."""
+    """Says that something was committed, once for all that is committed while it does: to others than the leader."""
 
-    def __init__(self, connections: Connections, service: str) -> None:
+    def __init__(self, connections: Connections, service: str, ears: Ears) -> None:
         self._connections = connections
-        self._service = service
+        self._words = Command(NOTIFY, [(CHANNEL, service)])
+        self._ears = ears
         self._due = False
+        self._carried = False
         self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def with_commit(self, something: bool) -> Iterator[Command | None]:
+        """What says so, to travel behind the COMMIT; None where there is nothing to say, or others have to wait.
+
+        It is said by the end of the block, or will be soon.
+        """
+        if not something or self._ears.open:
+            yield None
+        elif self._saying:
+            yield None
+            self.say()
+        else:
+            self._carried = True
+            try:
+                yield self._words
+            finally:
+                self._carried = False
+                if self._due:
+                    self.say()
+
+    @property
+    def _saying(self) -> bool:
+        return self._carried or (self._task is not None and not self._task.done())
 
     def say(self) -> None:
         """Soon, beside what the caller does."""
-        self._due = True
-        if self._task is None or self._task.done():
+        self._due = not self._ears.open
+        if self._due and not self._saying:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while self._due:
             self._due = False
             with suppress(StoreError):  # the leader looks by itself too
-                notify = Command("SELECT pg_notify($1, $2)", [(CHANNEL, self._service)])
-                await self._connections.apart(notify, "Waking the relay")
+                await self._connections.apart(self._words, "Waking the relay", read_only=False)
 
     async def end(self) -> None:
         """What was to be said is said by then, or will not be. Safe to repeat."""

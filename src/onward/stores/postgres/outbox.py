@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import urandom
 
 from onward.delays import micros_at, micros_of, moment_of
+from onward.errors import StoreError
 from onward.ids import uuid7_bytes
 from onward.ports import DELIVERY_BYTES, Outgoing
 from onward.relay import ASIDE, OutboxRow, OutboxStats, Refused, Stamp, Term, outbox_of
@@ -26,6 +27,8 @@ DELETE_ROWS = 1_000
 MOVE_ROWS = 2_000
 """Rows after whose numbering reading begins further on: as many as it may have to pass in vain, and a few more."""
 CONNECTIONS = 4
+NUMBERING = "Numbering events of the outbox"
+DELETING = "Deleting from the outbox"
 IDLE_S = 5.0
 """How long a relay that stands still in a transaction may keep its successor from beginning."""
 
@@ -59,7 +62,7 @@ class PostgresOutbox:
         self._connections = Connections(own, _WITHOUT, kept=True)
         self._service = service
         self._ears = Ears(address, service, self._hear)
-        self._voice = Voice(self._connections, service)
+        self.voice = Voice(self._connections, service, self._ears)
         self.heard: list[Callable[[set[str]], None]] = []
         """Called when another process has put something into it, while the lease is held here."""
         self._now = now
@@ -73,11 +76,6 @@ class PostgresOutbox:
         if term is not None and for_s > 0:
             await self._ears.listen()
         return term
-
-    def announce(self, topics: Collection[str]) -> None:
-        """Something was committed here: tell the process that has the lease, unless that is this one."""
-        if not self._ears.open:
-            self._voice.say()
 
     def _hear(self) -> None:
         for tell in self.heard:
@@ -115,37 +113,63 @@ class PostgresOutbox:
         return list(opened(found.rows))
 
     async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
-        doing = "Numbering events of the outbox"
-        commands = [self._numbering(stamps)] if stamps else []
+        numbered = [(each.epoch, each.turn) for each in stamps.values() if each.epoch != ASIDE]
+        moves = bool(numbered) and self._since_move >= MOVE_ROWS
+        numbering = self._numbering(term, stamps) if stamps else None
+        try:
+            if numbering is None or moves or barred is not None:
+                await self._number_with_more(term, numbering, barred, (max(stamps), min(numbered)) if moves else None)
+            else:
+                await self._of_ours(numbering, NUMBERING)
+        except StoreError as error:
+            if error.fields.get("sqlstate") == sql.NOT_ALL:
+                raise numbered_or_gone(len(stamps), self._service) from error
+            raise
+        self._revision += bool(stamps)
+        self._since_move = len(stamps) + (0 if moves else self._since_move)
+
+    async def _number_with_more(
+        self,
+        term: Term,
+        numbering: Command | None,
+        barred: Mapping[str, str] | None,
+        moves: tuple[int, tuple[int, int]] | None,
+    ) -> None:
+        commands = [] if numbering is None else [numbering]
         if barred is not None:
             notes = [(self._service, topic, why) for topic, why in barred.items()]
             commands += [Command(sql.UNBAR, [(self._service,)]), *([Command(sql.BAR, notes)] if notes else [])]
-        numbered = [(each.epoch, each.turn) for each in stamps.values() if each.epoch != ASIDE]
-        moves = bool(numbered) and self._since_move >= MOVE_ROWS
-        compare = self._compare(sql.COMPARE_AND_RAISE, term)
-        async with self._connections.transaction(compare, *([] if moves else commands), doing=doing) as session:
-            if moves:
-                moved = await move(session, self._service, max(stamps), min(numbered))
-                await session.send([moved, *commands], doing)
-        self._revision += 1
-        self._since_move = len(stamps) + (0 if moves else self._since_move)
+        compare = self._compare(sql.COMPARE, term)
+        async with self._connections.transaction(compare, doing=NUMBERING) as session:
+            if moves is not None:
+                commands.insert(0, await move(session, self._service, *moves))
+            await session.send(commands, NUMBERING)
 
-    def _numbering(self, stamps: Mapping[int, Stamp]) -> Command:
+    async def _of_ours(self, command: Command, doing: str) -> None:
+        """One statement that says whether the term is ours, in one round trip with its commit."""
+        found = await self._connections.apart(command, doing, read_only=False)
+        if not found.rows:
+            raise term_over(self._service)
+
+    def _numbering(self, term: Term, stamps: Mapping[int, Stamp]) -> Command:
         epochs = _numbers(each.epoch for each in stamps.values())
         turns = _numbers(each.turn for each in stamps.values())
         incarnations = _bytes(each.incarnation for each in stamps.values())
-        row = (self._service, _numbers(stamps), epochs, turns, incarnations, _bytes(map(places, stamps.values())))
-        return Command(sql.NUMBER, [row], numbered_or_gone(len(stamps), self._service), len(stamps))
+        rows = (_numbers(stamps), epochs, turns, incarnations, _bytes(map(places, stamps.values())))
+        return Command(sql.NUMBER, [(self._service, term.token, self._revision, *rows)])
 
     async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:
-        # With the first: what is kept apart before its row is gone is kept once, however often that is tried.
-        keep = [Command(sql.REFUSE, [self._refused_row(each) for each in refused])] if refused else []
         for start in range(0, len(ids) or 1, DELETE_ROWS):
-            delete = Command(sql.DELETE, [(self._service, _numbers(ids[start : start + DELETE_ROWS]))])
-            first = (self._compare(sql.COMPARE, term), *keep, delete)
-            async with self._connections.transaction(*first, doing="Deleting from the outbox"):
+            some = _numbers(ids[start : start + DELETE_ROWS])
+            delete = Command(sql.DELETE, [(self._service, term.token, self._revision, some)])
+            if start or not refused:
+                await self._of_ours(delete, DELETING)
+                continue
+            # With the first: what is kept apart before its row is gone is kept once, however often that is tried.
+            keep = Command(sql.REFUSE, [self._refused_row(each) for each in refused])
+            compare = self._compare(sql.COMPARE, term)
+            async with self._connections.transaction(compare, keep, delete, doing=DELETING):
                 pass
-            keep = []
 
     def _refused_row(self, refused: Refused) -> tuple[object, ...]:
         event = refused.event
@@ -159,7 +183,7 @@ class PostgresOutbox:
 
     async def end(self) -> None:
         """Say what is still to be announced, and close. Safe to repeat."""
-        await self._voice.end()
+        await self.voice.end()
         self.close()
 
     def close(self) -> None:

@@ -73,30 +73,39 @@ BEGIN_ANEW = (
 )
 # The revision is lower than the leader knows it where the server has become another, to which not all had been copied.
 COMPARE = "SELECT FROM onward.relay WHERE service = $1 AND token = $2 AND revision >= $3 FOR SHARE"
-COMPARE_AND_RAISE = (
-    "UPDATE onward.relay SET revision = revision + 1 WHERE service = $1 AND token = $2 AND revision >= $3"
-)
 
+# One statement compares, numbers and, where it did not number all of them, fails: so that it travels with its COMMIT.
+# It gives whether the term is ours. What it locks first is the row of the relay, as whoever begins another term does.
+#
 # At the first place or later, as the next leader would not find what lies before it. The planner, which knows little of
 # a table that fills and empties, is left one way: each id in the primary key (and not, as `epoch IS NULL` would allow,
 # in the index of what waits, from end to end), and from there to the row.
 NUMBER = (
-    "UPDATE onward.outbox AS o SET epoch = f.epoch, turn = f.turn, incarnation = f.incarnation, places = f.places"
-    " FROM (SELECT n.*, w.place FROM"
-    " unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])"
-    " AS n (id, epoch, turn, incarnation, places), onward.relay AS r,"
+    "WITH ours AS (UPDATE onward.relay SET revision = revision + 1"
+    " WHERE service = $1 AND token = $2 AND revision >= $3 RETURNING first_epoch, first_turn),"
+    " numbered AS (UPDATE onward.outbox AS o"
+    " SET epoch = f.epoch, turn = f.turn, incarnation = f.incarnation, places = f.places"
+    " FROM (SELECT n.*, w.place FROM ours,"
+    " unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[])"
+    " AS n (id, epoch, turn, incarnation, places),"
     " LATERAL (SELECT ctid AS place FROM onward.outbox"
     " WHERE id = n.id AND service = $1 AND coalesce(epoch, 0) = 0 OFFSET 0) AS w"
-    " WHERE r.service = $1 AND (n.epoch = 0 OR (n.epoch, n.turn) >= (r.first_epoch, r.first_turn))) AS f"
-    " WHERE o.ctid = f.place"
+    " WHERE n.epoch = 0 OR (n.epoch, n.turn) >= (ours.first_epoch, ours.first_turn)) AS f"
+    " WHERE o.ctid = f.place RETURNING 1)"
+    " SELECT 1 / (CASE WHEN (SELECT count(*) FROM numbered) = cardinality($4::bigint[]) THEN 1 ELSE 0 END) FROM ours"
 )
+NOT_ALL = "22012"  # the state that it fails with: a division by zero
 UNBAR = "DELETE FROM onward.barred WHERE service = $1"
 BAR = "INSERT INTO onward.barred (service, topic, why) VALUES ($1, $2, $3)"
 REFUSE = (
     "INSERT INTO onward.refused (service, why, topic, type, version, key, value, event_id, source, extra)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
 )
-DELETE = "DELETE FROM onward.outbox WHERE service = $1 AND id = ANY ($2::bigint[])"
+DELETE = (  # as NUMBER is: it gives whether the term is ours, and deletes nothing where it is not
+    "WITH ours AS (SELECT FROM onward.relay WHERE service = $1 AND token = $2 AND revision >= $3 FOR SHARE),"
+    " gone AS (DELETE FROM onward.outbox WHERE EXISTS (SELECT FROM ours) AND service = $1 AND id = ANY ($4::bigint[]))"
+    " SELECT 1 FROM ours"
+)
 
 # Whoever will insert has this lock before it is given an id, and keeps it until what it inserted is visible.
 WRITERS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import psycopg
@@ -36,6 +36,25 @@ def together(pgconn: PGconn, said: Iterator[None]) -> PQGen[tuple[list[PGresult]
     if pgconn.status == ConnStatus.OK:
         pgconn.exit_pipeline_mode()
     return results, failure
+
+
+def one_after_the_other(pgconn: PGconn, first: Iterator[None], then: Iterator[None]) -> PQGen[list[PGresult]]:
+    """The results of the first; the others travel with it, and what becomes of them is not told.
+
+    A Sync between the two keeps them apart: what fails in one ends nothing in the other.
+    """
+    pgconn.enter_pipeline_mode()
+    for said in (first, then):
+        for _ in said:
+            continue
+        pgconn.pipeline_sync()
+    yield from send(pgconn)
+    results = yield from _results(pgconn)
+    with suppress(psycopg.OperationalError):
+        yield from _results(pgconn)
+    if pgconn.status == ConnStatus.OK:
+        pgconn.exit_pipeline_mode()
+    return results
 
 
 def _results(pgconn: PGconn) -> PQGen[list[PGresult]]:

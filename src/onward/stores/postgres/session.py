@@ -20,6 +20,9 @@ from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
 BEGINNING = "Beginning a transaction"
+_KEPT = ("default_transaction_isolation = 'read committed'", "plan_cache_mode = force_generic_plan")
+"""Few statements, each of which has one good plan: to plan one anew costs the server more than to run it."""
+
 FRESH_S = 1.0
 """How long after its last use a connection is taken to be there. One that is not fails the first statement."""
 
@@ -75,7 +78,7 @@ class Session:
     async def _keep(self) -> None:
         try:
             if not await is_pooled(self._connection):
-                await self.script("; ".join(f"SET {each}" for each in self._settings), "Setting limits")
+                await self.script("; ".join(f"SET {each}" for each in (*self._settings, *_KEPT)), "Setting limits")
                 self._settings = []
                 self._speaker = Speaker(self._connection, KeptNames())
         except BaseException as error:
@@ -167,7 +170,10 @@ class Session:
         """One statement in a transaction of its own, in one round trip. Raises as `run` does."""
         begun_at = self._used_at = monotonic()
         try:
-            answer = await self._speaker.ask_apart(self._beginning(read_only), command)
+            if read_only and not self._settings:  # a statement by itself is one
+                answer = await self._speaker.ask_alone(command)
+            else:
+                answer = await self._speaker.ask_apart(self._beginning(read_only), command)
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, doing, begun_at) from error
         self._used_at = monotonic()
@@ -256,8 +262,10 @@ class Session:
         self.refuse_ended()
         return [Command("SELECT 1 WHERE txid_current() = $1", [(self._number,)], swapped)]
 
-    async def commit(self) -> None:
-        """Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
+    async def commit(self, then: Command | None = None) -> None:
+        """`then` runs behind it where it holds, in a transaction of its own, or fails and nobody hears of it.
+
+        Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
         if self._pending:  # nothing was said
             return
         if not self.in_transaction:
@@ -268,7 +276,7 @@ class Session:
         except psycopg.Error as error:
             raise self._failure(error, "Committing", begun_at) from error
         try:
-            await self._speaker.ask("COMMIT", ())
+            await self._speaker.commit(then)
         except psycopg.Error as error:
             if self._ended_while_idle(begun_at):
                 raise self._failure(error, "Committing", begun_at) from error

@@ -15,8 +15,9 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.names import Names
-from onward.stores.postgres.pipelining import together
+from onward.stores.postgres.pipelining import one_after_the_other, together
 
+COMMIT = Command("COMMIT")
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 
 
@@ -55,9 +56,26 @@ class Speaker:
         """In one round trip. Raises as `tell` does."""
         return self._answer((await self._together([*commands, Command(sql, (args,))]))[-1])
 
+    async def ask_alone(self, command: Command) -> Answer:
+        """One statement that runs once. Raises as `ask` does."""
+        return self._answer((await self._together([command], named=False))[-1])
+
     async def ask_apart(self, begin: Sequence[Command], command: Command) -> Answer:
         """In one round trip, and a transaction that `begin` begins and that is committed. Raises as `ask` does."""
-        return self._answer((await self._together([*begin, command, Command("COMMIT")], named=False))[-2])
+        return self._answer((await self._together([*begin, command, COMMIT], named=False))[-2])
+
+    async def commit(self, then: Command | None = None) -> None:
+        """In one round trip with `then`, which runs after it and fails unheard. Raises as `ask` does."""
+        if then is None:
+            await self.ask("COMMIT", ())
+            return
+        self._adapt()
+        results = await self._connection.wait(
+            one_after_the_other(self._pgconn, self._said([COMMIT], [], False), self._said([then], [], False))
+        )
+        self._names.settle(results)
+        for result in results:
+            self._refuse(result)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""

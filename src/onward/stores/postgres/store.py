@@ -72,9 +72,15 @@ class PostgresStore:
         """Known once it is open."""
 
     def unit(self) -> PostgresUnit:
-        return PostgresUnit(self._connections, self._threads, self._inside, self._service, self._tell)
+        return PostgresUnit(
+            self._connections, self._threads, self._inside, self._service, self.outbox.voice, self._appended
+        )
 
-    def _tell(self) -> None:
+    def _told(self) -> None:
+        self._appended()
+        self.outbox.voice.say()
+
+    def _appended(self) -> None:
         for tell in self.appended:
             tell({outbox_of(self._service)})
 
@@ -82,7 +88,7 @@ class PostgresStore:
         """Somebody else has put something into the outbox. From any thread; waits for nothing and never raises."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._tell)
+                self._loop.call_soon_threadsafe(self._told)
 
     async def read(self, sql: str, params: Mapping[str, object]) -> StatementResult:
         if asyncio.current_task() in self._inside:

@@ -12,6 +12,7 @@ from types import TracebackType
 from onward.ports import Claim, Outgoing, Retried, Returned, Settlement, SyncTransaction
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.letters import RETRYING
+from onward.stores.postgres.news import Voice
 from onward.stores.postgres.outbox import append
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.settle import settle
@@ -34,12 +35,14 @@ class PostgresUnit:
         threads: ThreadPoolExecutor,
         inside: set[object],
         service: str,
+        voice: Voice,
         appended: Callable[[], None],
     ) -> None:
         self._connections = connections
         self._threads = threads
         self._inside = inside
         self._service = service
+        self._voice = voice
         self._appended = appended
         self._task: object = None
         self._session: Session | None = None
@@ -116,7 +119,8 @@ class PostgresUnit:
             if commands:
                 await session.send(commands, "Storing what a batch did")
             reach("store.written")
-            await session.commit()
+            with self._voice.with_commit(bool(outputs)) as news:
+                await session.commit(news)
             reach("store.committed")
             if claim is not None and settlement is not None:
                 settled(claim, settlement)
