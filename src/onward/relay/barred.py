@@ -46,7 +46,7 @@ class Barred:
 
     def whys(self) -> dict[str, str]:
         """By topic, in words."""
-        return {topic: str(barred.why) for topic, barred in sorted(self.topics.items())}
+        return {topic: str(self._suspects.why(topic) or each.why) for topic, each in sorted(self.topics.items())}
 
     def stays(self, row: OutboxRow, answers: Sequence[Answer]) -> bool:
         """Whether the row has to wait, for what its outlet says of each event; asked row by row, in their order.

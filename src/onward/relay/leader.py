@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
@@ -60,6 +60,7 @@ class Relay:
         self._stirred = asyncio.Event()
         self._leads = False
         self._looked_at = 0.0  # whether the lease is free
+        self._look: asyncio.TimerHandle | None = None
         self._changed = False  # something may have come to the outbox, or we are to stop
         self._stopping = False
         self.trouble = ""
@@ -79,12 +80,23 @@ class Relay:
     def told(self, topics: Collection[str]) -> None:
         """Something was put into an outbox, here or elsewhere. Whoever does not lead looks whether it may, but seldom:
         else each event here would cost a try for the lease."""
-        if outbox_of(self._service) in topics and (self._leads or monotonic() - self._looked_at > LOOK_S):
+        if outbox_of(self._service) not in topics:
+            return
+        if self._leads:
             self.wake()
+        elif self._look is None:
+            rest_s = max(0.0, self._looked_at + LOOK_S - monotonic())
+            self._look = asyncio.get_running_loop().call_later(rest_s, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._look = None
+        self.wake()
 
     async def stop(self) -> None:
         """Send what is there, if we lead, for FLUSH_S at most; then give up the lease. Safe to repeat."""
         self._stopping = True
+        if self._look is not None:
+            self._look.cancel()
         self.wake()
         task, self.task = self.task, None
         if task is None:
@@ -231,6 +243,8 @@ class _Leader:
         """Send what comes, until we are to stop and nothing can leave any more, or until a barred topic is open."""
         while not self._opens():
             await self._prolong()
+            if self._barred.whys() != self._noted:
+                await self._store({})  # it is known better why
             rows = await self._outbox.read(ROWS)
             if rows:
                 self._send(await self._numbered(rows))
@@ -269,12 +283,19 @@ class _Leader:
 
     async def _opened(self) -> None:
         """Ends when an event of one of the barred topics would be taken, or refused for good."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            if await self._suspects.clear(self._barred.fronts, self._outlet) or await self._placed():
-                return
+        fronts = self._barred.fronts
+        asking = [
+            asyncio.create_task(_until(lambda: self._suspects.clear(fronts, self._outlet))),
+            asyncio.create_task(_until(self._placed)),
+        ]
+        try:
+            done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     async def _placed(self) -> bool:
         samples = [each.event for topic, each in self._barred.topics.items() if topic not in self._suspects]
@@ -317,19 +338,22 @@ class _Leader:
             going, *_ = await self._leaving(rows)
             for row in going:
                 refused = [each for one in row.singly() if (each := await self._refusal(one)) is not None]
-                await self._outbox.delete(self._term, [row.id], [*_refused(Batch.of([row])), *refused])
+                await self._outbox.delete(self._term, [row.id], [*Batch.of([row]).refused(), *refused])
         self._relay.one_by_one = False
 
     async def _refusal(self, one: OutboxRow) -> Refused | None:
         """Why this event will never be taken, where that is so. Its number stays empty."""
         await self._prolong()
+        there = self._outlet.send(Batch.of([one]))
         try:
-            await self._there(self._outlet.send(Batch.of([one])))
+            await self._there(there)
         except (EncodeError, BrokerError) as error:
             if not isinstance(error, EncodeError) and not error.fields.get("refused"):
                 raise
             self._outlet.begin()  # nothing is on its way: one is sent at a time
             return Refused(one.events[0], str(error))
+        finally:
+            there.cancel()
         return None
 
     async def _numbered(self, rows: list[OutboxRow]) -> Batch:
@@ -401,7 +425,7 @@ class _Leader:
     def _send(self, batch: Batch) -> None:
         if not batch.rows:
             return
-        refused = _refused(batch)
+        refused = batch.refused()
         for each in refused:
             logger.error(
                 "an event is kept apart: its broker will never take it",
@@ -445,6 +469,16 @@ class _Leader:
             self._prolong_at = monotonic() + PROLONG_S
 
 
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Asked again and again."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        if await holds():
+            return
+
+
 def _places(
     numbering: Numbering, columns: Columns, answers: Sequence[Answer]
 ) -> tuple[Numbering, list[tuple[int, int]]]:
@@ -458,16 +492,6 @@ def _places(
     numbering, numbers = numbering.give(lanes)
     rest = iter(numbers)
     return numbering, [(answer, next(rest)) if isinstance(answer, int) else NOWHERE for answer in answers]
-
-
-def _refused(batch: Batch) -> list[Refused]:
-    if NOWHERE not in batch.places:
-        return []
-    return [
-        Refused(event, f"{len(event.value or b''):,} bytes are more than topic {event.topic!r} takes")
-        for event, place in zip(batch.columns.events, batch.places, strict=True)
-        if place == NOWHERE
-    ]
 
 
 def _tell(task: asyncio.Task[None]) -> None:

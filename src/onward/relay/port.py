@@ -93,6 +93,16 @@ class Batch(NamedTuple):
         places = chain.from_iterable(row.stamp.places for row in rows if row.stamp is not None)
         return cls(rows, joined([row.columns for row in rows]), list(places))
 
+    def refused(self) -> list[Refused]:
+        """Its events that have no place."""
+        if NOWHERE not in self.places:
+            return []
+        return [
+            Refused(event, f"{len(event.value or b''):,} bytes are more than topic {event.topic!r} takes")
+            for event, place in zip(self.columns.events, self.places, strict=True)
+            if place == NOWHERE
+        ]
+
 
 class OutboxStats(NamedTuple):
     """Since when the oldest event waits that may leave, and whether a relay has the lease."""
@@ -171,6 +181,6 @@ class Outlet(Protocol):
         """
         ...
 
-    async def prove(self, batch: Batch) -> None:
-        """Send an event to see whether its lane takes any, beside all else and in short time. Raises as `send` does."""
+    async def prove(self, batch: Batch, within_s: float) -> None:
+        """Send events, one of each lane, to see whether these take any, beside all else. Raises as `send` does."""
         ...

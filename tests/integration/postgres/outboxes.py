@@ -135,7 +135,7 @@ class Received:
         there.set_result(None)
         return there
 
-    async def prove(self, batch: Batch) -> None:
+    async def prove(self, batch: Batch, within_s: float) -> None:
         await self.send(batch)
 
     async def until(self, event: bytes) -> None:

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
+from onward.errors import StoreError
 from onward.ports import ServiceEntry
 from onward.relay import Term
 from onward.stores.postgres.address import Address
+from onward.stores.postgres.command import Command
+from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.store import PostgresStore
 from tests.integration.postgres.pooler import pooler
 
@@ -152,5 +155,32 @@ def test_closing_is_safe_to_repeat(postgres_url: str, repeat: int) -> None:
         async with leading(postgres_url) as leader:
             for _ in range(repeat):
                 await leader.store.outbox.end()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_news_that_fail_behind_a_commit_change_nothing_about_it(postgres_url: str, commits: bool) -> None:
+    """Whether it holds or not, and for what comes next on its connection."""
+    too_long = Command("SELECT pg_notify('onward_outbox', repeat('x', 9000))")
+
+    async def play() -> None:
+        connections = Connections(Address.read(postgres_url, "shop"))
+        async with connections.transaction() as session:
+            await session.script("CREATE TABLE one (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)", "Making")
+        session = await connections.begin()
+        for _ in range(1 if commits else 2):
+            await session.send([Command("INSERT INTO one VALUES (1)")], "Adding")
+        if commits:
+            await session.commit(too_long)
+        else:
+            with pytest.raises(StoreError, match="unique"):
+                await session.commit(too_long)
+        await connections.end(session)
+        assert session.usable
+        async with connections.transaction() as again:
+            assert again is session
+            assert (await again.run("SELECT count(*) FROM one", (), "Counting")).scalar() == commits
+        connections.close()
 
     asyncio.run(play())

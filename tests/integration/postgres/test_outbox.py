@@ -26,7 +26,7 @@ FILL = (
 )
 
 
-def test_of_two_open_transactions_the_one_with_the_lower_id_may_commit_last(postgres_url: str) -> None:
+def test_a3_of_two_open_transactions_the_one_with_the_lower_id_may_commit_last(postgres_url: str) -> None:
     async def scene(bench: Bench) -> None:
         term = await bench.led()
         lower = await bench.begun(b"lower")
@@ -205,13 +205,13 @@ def test_a_lease_ends_by_the_servers_clock(postgres_url: str, monkeypatch: pytes
     on_bench(postgres_url, scene)
 
 
-def test_a_step_of_the_relay_touches_no_more_rows_than_it_is_about(postgres_url: str) -> None:
+def test_a4_a_step_of_the_relay_touches_no_more_rows_than_it_is_about(postgres_url: str) -> None:
     async def scene(bench: Bench) -> None:
         term = await bench.led()
         bench.rows(FILL, BODY, 5_000)
         await bench.pass_on(term, 2_500, keep=True)
         ids, turns = list(range(2_501, 2_511)), list(range(9_001, 9_011))
-        numbers = (term.token, 0, ids, [term.epoch] * 10, turns, [b""] * 10, [b""] * 10)
+        numbers = (term.token, 0, ids, [term.epoch] * 10, turns, [b""] * 10, [b""] * 10, [None] * 10)
         for analyzed in (False, True):
             if analyzed:
                 bench.rows("ANALYZE onward.outbox")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
-from onward.errors import LeaseLostError
+from onward.errors import InfrastructureError, LeaseLostError, TransactionError
 from onward.relay import Batch, Stamp, Term
 from onward.relay.leader import Relay
 from onward.stores.postgres import outbox_sql
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.outbox import PostgresOutbox
+from onward.stores.postgres.outbox import MOVE_ROWS, PostgresOutbox
 from scripts.servers.postgres import Postgres
 from tests.integration.postgres.copies import copies_of
 from tests.integration.postgres.outboxes import Bench, Received, on_bench
@@ -68,16 +68,20 @@ def test_what_a_relay_numbered_before_it_died_is_sent_first_with_the_numbers_tha
     on_bench(postgres_url, scene)
 
 
+@pytest.mark.parametrize("moves", [False, True])
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_numbering_that_nobody_knows_to_hold_ends_the_term_and_no_event_is_lost_or_doubled(
-    postgres_url: str, postgres: Postgres, kept: bool
+    postgres_url: str, postgres: Postgres, kept: bool, moves: bool
 ) -> None:
+    """In one round trip with its COMMIT, and in more."""
+
     async def scene(bench: Bench) -> None:
         received = Received()
         async with Proxy(postgres.port).running() as proxy:
             url = postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/") + "?sslmode=disable"
             outbox = Spied(Address.read(url), "shop")
             outbox.terms = []
+            outbox._since_move = MOVE_ROWS if moves else 0
             for number in range(5):
                 await bench.publish(b"%d" % number)
             proxy.lose(outbox_sql.NUMBER, kept=kept)
@@ -170,5 +174,28 @@ def test_a_leader_on_a_copy_that_has_gone_back_ends_its_term_and_deletes_no_even
             ((incarnation, number, _),) = received.log
             assert incarnation != term.incarnation
             assert number == 1
+
+    on_bench(postgres_url, scene)
+
+
+def test_a_row_that_has_another_ones_id_on_the_server_that_took_over_is_not_numbered_for_it(
+    postgres_url: str, postgres: Postgres
+) -> None:
+    async def scene(bench: Bench) -> None:
+        with copies_of(postgres, postgres_url) as copies:
+            await bench.publish(b"1")
+            term = await bench.led()
+            await bench.pass_on(term)
+            copies.take()
+            await bench.publish(b"gone")
+            (gone,) = await bench.outbox.read(10)
+            copies.go_back()
+            await bench.publish(b"other")
+            assert bench.rows("SELECT id FROM onward.outbox") == [(gone.id,)]
+            with pytest.raises(InfrastructureError):
+                await bench.outbox.number(term, bench.stamps(term, [gone]))
+            with pytest.raises(TransactionError, match="have numbers or are gone"):
+                await bench.outbox.number(term, bench.stamps(term, [gone]))
+            assert bench.rows("SELECT epoch FROM onward.outbox") == [(None,)]
 
     on_bench(postgres_url, scene)

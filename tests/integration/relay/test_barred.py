@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourceType,
 )
@@ -112,6 +113,38 @@ def test_a_topic_that_is_deleted_holds_up_its_own_also_where_they_have_numbers(k
     asyncio.run(scene())
     assert_exactly_once(stage.effects(), range(30))
     assert list(dict.fromkeys(stage.values_of("bills"))) == [b'{"key":"a","n":%d}' % n for n in range(1, 5)]
+
+
+def test_a_topic_that_is_made_again_with_fewer_partitions_holds_up_its_own_until_it_has_those_that_have_numbers(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    stage = Stage(kafka, tmp_path)
+    kafka.create_topic("bills", 2)
+    app = stage.recorder(f"?delivery.timeout.ms={DELIVERY_MS}")
+    keys = [f"k{number}" for number in range(8)]  # which are not all of one partition
+
+    async def scene() -> None:
+        async with app.lifespan():
+            await app.publish(Billed(key="a", n=0), Placed(key="passes", n=0))
+            await stage.until(lambda: stage.numbers() == [0] and stage.rows(WAITING) == [(0,)])
+            await asyncio.to_thread(deleted, stage, "bills")
+            for n in (1, 2):
+                await app.publish(*(Billed(key=key, n=n) for key in keys))
+            await stage.until(lambda: stage.rows(BARRED) == [("bills",)])
+            await asyncio.to_thread(kafka.create_topic, "bills", 1)
+            for n in range(1, 20):
+                await app.publish(Placed(key="passes", n=n))
+            await stage.until(lambda: stage.numbers() == [*range(20)])
+            await stage.until(lambda: stage.rows(WAITING) == [(16,)])
+            more = stage.admin.create_partitions([NewPartitions("bills", 2)])["bills"]
+            await asyncio.to_thread(more.result, PATIENCE_S)
+            await stage.until(lambda: stage.rows(WAITING) == [(0,)])
+
+    asyncio.run(scene())
+    sent = list(dict.fromkeys(stage.values_of("bills")))
+    for key in keys:
+        theirs = [b'{"key":"%s","n":%d}' % (key.encode(), n) for n in (1, 2)]
+        assert [value for value in sent if value in theirs] == theirs
 
 
 def altered(stage: Stage, topic: str, name: str, value: str) -> None:

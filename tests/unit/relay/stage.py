@@ -73,7 +73,7 @@ class Outlet:
             there.set_result(None)
         return there
 
-    async def prove(self, batch: Batch) -> None:
+    async def prove(self, batch: Batch, within_s: float) -> None:
         self.proofs.append([event.value for event in batch.columns.events])
         if any(event.value == self.refuses for event in batch.columns.events if self.refuses):
             raise EncodeError("Never.")

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stub le
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
 from onward.brokers.kafka.failures import PASSING, REFUSED, SILENT, UNKNOWN_TOPIC
 from onward.brokers.kafka.places import TopicState
-from onward.errors import BrokerError, RegistrationError, SettingError
+from onward.errors import BrokerError, BrokerUnreachableError, RegistrationError, SettingError
 from onward.outgoing import MAX_EVENT_BYTES
 from onward.topics import Topic
 
@@ -190,12 +190,14 @@ class Cluster:
                     found[named[name]] = {place.partition for place in places}
         return found
 
-    def message_bytes(self, topic: str) -> int:
-        """The largest message that a topic takes."""
+    def message_bytes(self, topic: str) -> int | None:
+        """The largest message that a topic takes; None where nobody answers."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         answer = self._admin().describe_configs([resource], request_timeout=ANSWER_S)[resource]
         try:
             return int(self._answer(answer, f"Asking how topic {topic!r} is configured")["max.message.bytes"].value)
+        except BrokerUnreachableError:
+            return None
         except BrokerError:  # most often refused; the server has the last word anyway
             return KAFKA_S_OWN_LIMIT
 

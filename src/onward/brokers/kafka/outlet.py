@@ -21,7 +21,7 @@ from onward.relay.barred import Answer, ask_of_open
 
 FEW = 64  # events: more of them are gathered
 GATHER_MS = 5  # as the client library has it by default
-PROVE_S = 5.0
+ENDS_S = 1.0  # for what was given up
 
 
 class KafkaOutlet:
@@ -37,12 +37,16 @@ class KafkaOutlet:
         self._senders = self._quick  # of these two
         self._under_way: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()
+        self._term = 0
         self._broken = False
+        self._rooms: dict[str, int] = {}  # of the term
         self._failed: object = ()  # lanes, of the first send that failed
 
     def begin(self) -> None:
         self._broken = False
+        self._term += 1
         self._failed = ()
+        self._rooms.clear()
         self._quick.begin()
         self._gathering.begin()
 
@@ -73,23 +77,20 @@ class KafkaOutlet:
                 sends = await self._handed(batch, topics)
             await asyncio.gather(*sends)
         except BaseException as error:
-            self._blame(error)
+            self._broken = True
             self._quick.abandon()  # what waits behind it must not go before it
             self._gathering.abandon()
             self._partitions.doubt(topics)
+            if self._under_way:  # they end now, and none of them in a later term; one of them may have failed first
+                await asyncio.wait(self._under_way, timeout=ENDS_S)
+            if isinstance(error, OnwardError):
+                error.fields["lanes"] = error.fields.get("lanes") or self._failed
             raise
 
-    def _blame(self, error: BaseException) -> None:
-        """What is given up behind the first failure says whose that was: it may be told of before."""
-        self._broken = True
-        if isinstance(error, OnwardError):
-            self._failed = self._failed or error.fields.get("lanes", ())
-            error.fields["lanes"] = self._failed
-
-    async def prove(self, batch: Batch) -> None:
+    async def prove(self, batch: Batch, within_s: float) -> None:
         topics = {kind.topic for kind in batch.columns.kinds}
         await self._partitions.measure(topics)
-        sender = self._senders.alone(min(map(self._partitions.room, topics)), PROVE_S)
+        sender = self._senders.alone(min(map(self._partitions.room, topics)), within_s)
         try:
             await sender.send(*_ready(batch))
         finally:
@@ -103,7 +104,9 @@ class KafkaOutlet:
             raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
         by_room: dict[int, set[str]] = {}
         for topic in topics:
-            by_room.setdefault(self._partitions.room(topic), set()).add(topic)
+            # As it was when the term began: nothing goes by one producer while something is under way by another.
+            room = self._rooms.setdefault(topic, self._partitions.room(topic))
+            by_room.setdefault(room, set()).add(topic)
         if len(by_room) == 1 and NOWHERE not in batch.places:
             return [self._hand(batch, room) for room in by_room]
         parts = [(_of(batch, ours), room) for room, ours in by_room.items()]
@@ -128,10 +131,14 @@ class KafkaOutlet:
         return task
 
     async def _tried(self, sender: Sender, batch: Batch) -> None:
+        term = self._term
         try:
             await sender.send(*_ready(batch))
         except BaseException as error:
-            self._blame(error)
+            if term == self._term:
+                self._broken = True
+                if isinstance(error, OnwardError):
+                    self._failed = self._failed or error.fields.get("lanes", ())
             raise
 
     async def close(self) -> None:

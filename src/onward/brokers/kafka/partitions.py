@@ -8,7 +8,7 @@ from time import monotonic
 
 from confluent_kafka import KafkaError
 
-from onward.brokers.kafka.cluster import Cluster
+from onward.brokers.kafka.cluster import KAFKA_S_OWN_LIMIT, Cluster
 from onward.errors import (
     BrokerError,
     BrokerRefusedError,
@@ -21,6 +21,7 @@ from onward.partitioning import partitions_of
 from onward.topics import Topic
 
 COUNT_EVERY_S = 30.0
+ASK_AGAIN_S = 1.0  # where nobody answered
 OVERHEAD_BYTES = 1_024  # headers, and what Kafka writes beside a message
 
 
@@ -42,10 +43,13 @@ class Partitions:
     async def measure(self, topics: Iterable[str]) -> None:
         """Have it known for `room` how much their messages may hold. Never raises: the server has the last word."""
         for topic in topics:
-            _, until = self._rooms.get(topic, (0, 0.0))
+            known, until = self._rooms.get(topic, (0, 0.0))
             if monotonic() > until:
-                room = await asyncio.to_thread(self._cluster.message_bytes, topic) - OVERHEAD_BYTES
-                self._rooms[topic] = room, monotonic() + COUNT_EVERY_S
+                told = await asyncio.to_thread(self._cluster.message_bytes, topic)
+                if told is None:
+                    self._rooms[topic] = known or KAFKA_S_OWN_LIMIT - OVERHEAD_BYTES, monotonic() + ASK_AGAIN_S
+                else:
+                    self._rooms[topic] = told - OVERHEAD_BYTES, monotonic() + COUNT_EVERY_S
 
     def room(self, topic: str) -> int:
         """The most bytes that key, value and extensions of an event may have."""

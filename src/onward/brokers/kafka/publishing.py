@@ -94,7 +94,7 @@ class _Batch:
         self.error: KafkaError | None = None
         self.there: set[int | Lane] = set()
         self.failed: set[int | Lane] = set()
-        """These, and not only as others did."""
+        """These, and not only as others did; or without an answer in time."""
         self.done = done
         self._complete = complete
 
@@ -238,9 +238,9 @@ class Sender:
         if error is not None:
             if self._ends:
                 self.abandon()
-            unsure = batch.failed or {*lanes} - batch.there
-            ours = [lane if isinstance(lane, tuple) else (events[0].topic, lane) for lane in unsure]
-            error.fields.setdefault("lanes", ours)
+            topic = next(iter(events)).topic
+            failed = [lane if isinstance(lane, tuple) else (topic, lane) for lane in set(batch.failed)]
+            error.fields.setdefault("lanes", failed)
             raise error
 
     async def _failure(
@@ -257,6 +257,7 @@ class Sender:
         except TimeoutError:
             if batch.over and batch.error is None:  # told, and this loop had no turn to hear it
                 return None
+            batch.failed = batch.failed or {*lanes} - batch.there
             self.abandon()
             return self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s")
         error = batch.error
@@ -292,6 +293,8 @@ class Sender:
                     if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
                         await asyncio.to_thread(self._look_at, topic)
                         continue
+                    if error.args[0].code() == KafkaError._FATAL:
+                        return self._left_behind()
                     batch.failed.add(lanes[handed])
                     if self._ends:
                         self.abandon()
@@ -342,8 +345,8 @@ class Sender:
     def _doubt(self, batch: _Batch, count: int, refused: OnwardError | None) -> PublishUncertainError:
         """`refused` says why not all were handed over, where that is so."""
         error = batch.error
-        if error is None:
-            return self._uncertain(batch, count, str(refused))
+        if error is None or isinstance(refused, EncodeError):
+            return self._uncertain(batch, count, str(refused), refused=isinstance(refused, EncodeError))
         if error.code() in _BEHIND and self._ended_by:  # by one that Kafka refused, and nobody asked of
             return self._uncertain(batch, count, self._ended_by, refused=True)
         return self._uncertain(batch, count, self._client.teller.scrub(error.str()), refused=error.code() in _FOR_GOOD)
@@ -370,7 +373,7 @@ class Sender:
 
 
 class Senders:
-    """A producer for each size of batch that topics take: most take the same. Order holds within a topic."""
+    """A producer for each size of batch that topics take: most take the same. Order holds within one of them."""
 
     def __init__(self, client: Client, *, gather_ms: int = 0, end: bool = False) -> None:
         """One that has ended is replaced at its next use; where they `end` as a Sender does, by `begin` alone."""

@@ -28,14 +28,18 @@ class Connections:
         self._free: list[Session] = []
         self._closed = False
 
-    async def begin(self, *, read_only: bool = False, first: Sequence[Command] = (), doing: str = BEGINNING) -> Session:
+    async def begin(
+        self, *, read_only: bool = False, first: Sequence[Command] = (), doing: str = BEGINNING, again: bool = True
+    ) -> Session:
         """A session inside a new transaction, to be given to `end`.
 
-        `first`, which is `doing` that, travels with its beginning.
+        `first`, which is `doing` that, travels with its beginning; `again` is as in `apart`.
 
         Raises as `apart` does.
         """
-        session, _ = await self._on_one(lambda each: each.begin(read_only=read_only, first=first, doing=doing))
+        session, _ = await self._on_one(
+            lambda each: each.begin(read_only=read_only, first=first, doing=doing), again=again
+        )
         return session
 
     async def begin_soon(self) -> Session:
@@ -43,16 +47,21 @@ class Connections:
         session, _ = await self._on_one(Session.begin_soon)
         return session
 
-    async def apart(self, command: Command, doing: str, *, read_only: bool = True) -> StatementResult:
+    async def apart(
+        self, command: Command, doing: str, *, read_only: bool = True, again: bool = True
+    ) -> StatementResult:
         """One statement in a transaction of its own, in one round trip.
 
-        It may run again where it is not sure that it has run. Raises as `Session.run` does, and as below.
+        Where a connection turns out to have ended it runs `again` on another one, though it may have run. Raises as
+        `Session.run` does, and as below.
         """
-        session, result = await self._on_one(lambda each: each.apart(command, doing, read_only=read_only))
+        session, result = await self._on_one(lambda each: each.apart(command, doing, read_only=read_only), again=again)
         await self.end(session)
         return result
 
-    async def _on_one(self, work: Callable[[Session], Awaitable[Given]]) -> tuple[Session, Given]:
+    async def _on_one(
+        self, work: Callable[[Session], Awaitable[Given]], *, again: bool = True
+    ) -> tuple[Session, Given]:
         """A session that `work` has been done on, and what that gave.
 
         Raises StoreBusyError when all are in use for too long, and the StoreError that says why there is none.
@@ -69,18 +78,20 @@ class Connections:
                 " pool_size."
             ) from error
         try:
-            return await self._done(work)
+            return await self._done(work, again)
         except BaseException:
             self._places.release()
             raise
 
-    async def _done(self, work: Callable[[Session], Awaitable[Given]]) -> tuple[Session, Given]:
+    async def _done(self, work: Callable[[Session], Awaitable[Given]], again: bool) -> tuple[Session, Given]:
         while self._free:
             session = self._free.pop()
             try:
                 return session, await work(session)
             except StoreUnreachableError:
                 session.drop()  # it ended while it lay idle: the server was started again, a firewall forgot it
+                if not again:
+                    raise
             except BaseException:
                 session.drop()
                 raise
@@ -103,9 +114,9 @@ class Connections:
             self._places.release()
 
     @asynccontextmanager
-    async def transaction(self, *first: Command, doing: str = BEGINNING) -> AsyncIterator[Session]:
-        """Commits at the block's end, rolls back on any exception. `first` is as in `begin`."""
-        session = await self.begin(first=first, doing=doing)
+    async def transaction(self, *first: Command, doing: str = BEGINNING, again: bool = True) -> AsyncIterator[Session]:
+        """Commits at the block's end, rolls back on any exception. `first` and `again` are as in `begin`."""
+        session = await self.begin(first=first, doing=doing, again=again)
         try:
             yield session
             await session.commit()

@@ -45,7 +45,8 @@ class Crier:
             with psycopg.connect(self._address.conninfo, autocommit=True, prepare_threshold=None) as connection:
                 while due := self._next():
                     for service in due:
-                        connection.execute(NOTIFY.replace("$1", "%s").replace("$2", "%s"), (CHANNEL, service))
+                        with suppress(psycopg.errors.LockNotAvailable):
+                            connection.execute(NOTIFY.replace("$1", "%s").replace("$2", "%s"), (CHANNEL, service))
         except psycopg.Error:
             sleep(LINGER_S)
             with self._changed:

@@ -19,8 +19,8 @@ from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.session import is_pooled
 
 CHANNEL = "onward_outbox"
-NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
-"""It writes to the log, though nothing that has to last: its commit need not wait for the disk."""
+NOTIFY = "SELECT set_config('lock_timeout', '50ms', true), pg_notify($1, $2)"
+"""Those that notify commit one after the other, in all of the server: nobody waits for long for somebody else's."""
 
 CONNECT_S = 1.0
 """How long the leader does without its lease's next prolongation to listen at all."""
@@ -105,9 +105,9 @@ class Voice:
 
         It is said by the end of the block, or will be soon.
         """
-        if not something or self._ears.open:
+        if not something:
             yield None
-        elif self._saying:
+        elif self._carried or self._running or self._ears.open:
             yield None
             self.say()
         else:
@@ -116,17 +116,15 @@ class Voice:
                 yield self._words
             finally:
                 self._carried = False
-                if self._due:
-                    self.say()
 
     @property
-    def _saying(self) -> bool:
-        return self._carried or (self._task is not None and not self._task.done())
+    def _running(self) -> bool:
+        return self._task is not None and not self._task.done()
 
     def say(self) -> None:
         """Soon, beside what the caller does."""
         self._due = not self._ears.open
-        if self._due and not self._saying:
+        if self._due and not self._running:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:

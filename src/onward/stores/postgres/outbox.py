@@ -68,6 +68,8 @@ class PostgresOutbox:
         self._now = now
         self._revision = 0
         self._since_move = MOVE_ROWS
+        self._seen: dict[int, int] = {}
+        """When those were put in that were read last. A server that took over may have given an id to another row."""
 
     async def lease(self, for_s: float, term: Term | None = None) -> Term | None:
         if for_s <= 0:
@@ -110,7 +112,10 @@ class PostgresOutbox:
             found = await self._query(sql.NUMBERED, (self._service, limit, DELIVERY_BYTES, *place))
         else:
             found = await self._query(sql.WAITING, (self._service, limit, DELIVERY_BYTES, self._time()))
-        return list(opened(found.rows))
+        rows = list(opened(found.rows))
+        if not numbered:
+            self._seen = {row.id: row.created for row in rows}
+        return rows
 
     async def number(self, term: Term, stamps: Mapping[int, Stamp], barred: Mapping[str, str] | None = None) -> None:
         numbered = [(each.epoch, each.turn) for each in stamps.values() if each.epoch != ASIDE]
@@ -120,7 +125,7 @@ class PostgresOutbox:
             if numbering is None or moves or barred is not None:
                 await self._number_with_more(term, numbering, barred, (max(stamps), min(numbered)) if moves else None)
             else:
-                await self._of_ours(numbering, NUMBERING)
+                await self._of_ours(numbering, NUMBERING, again=False)
         except StoreError as error:
             if error.fields.get("sqlstate") == sql.NOT_ALL:
                 raise numbered_or_gone(len(stamps), self._service) from error
@@ -140,14 +145,14 @@ class PostgresOutbox:
             notes = [(self._service, topic, why) for topic, why in barred.items()]
             commands += [Command(sql.UNBAR, [(self._service,)]), *([Command(sql.BAR, notes)] if notes else [])]
         compare = self._compare(sql.COMPARE, term)
-        async with self._connections.transaction(compare, doing=NUMBERING) as session:
+        async with self._connections.transaction(compare, doing=NUMBERING, again=False) as session:
             if moves is not None:
                 commands.insert(0, await move(session, self._service, *moves))
             await session.send(commands, NUMBERING)
 
-    async def _of_ours(self, command: Command, doing: str) -> None:
+    async def _of_ours(self, command: Command, doing: str, *, again: bool = True) -> None:
         """One statement that says whether the term is ours, in one round trip with its commit."""
-        found = await self._connections.apart(command, doing, read_only=False)
+        found = await self._connections.apart(command, doing, read_only=False, again=again)
         if not found.rows:
             raise term_over(self._service)
 
@@ -155,7 +160,8 @@ class PostgresOutbox:
         epochs = _numbers(each.epoch for each in stamps.values())
         turns = _numbers(each.turn for each in stamps.values())
         incarnations = _bytes(each.incarnation for each in stamps.values())
-        rows = (_numbers(stamps), epochs, turns, incarnations, _bytes(map(places, stamps.values())))
+        created = "{" + ",".join(str(self._seen.get(id, "NULL")) for id in stamps) + "}"
+        rows = (_numbers(stamps), epochs, turns, incarnations, _bytes(map(places, stamps.values())), created)
         return Command(sql.NUMBER, [(self._service, term.token, self._revision, *rows)])
 
     async def delete(self, term: Term, ids: Sequence[int], refused: Sequence[Refused] = ()) -> None:

@@ -263,7 +263,7 @@ class Session:
         return [Command("SELECT 1 WHERE txid_current() = $1", [(self._number,)], swapped)]
 
     async def commit(self, then: Command | None = None) -> None:
-        """`then` runs behind it where it holds, in a transaction of its own, or fails and nobody hears of it.
+        """`then` runs behind it, in a transaction of its own, or fails and nobody hears of it.
 
         Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
         if self._pending:  # nothing was said
