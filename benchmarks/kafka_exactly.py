@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -83,13 +84,13 @@ def _built() -> Path:
     return jars
 
 
-def _quix(count: int, folder: Path) -> dict[str, float]:
-    """Quix Streams, which commits each 5 s, as by default."""
+def _quix(commit_s: float, count: int, folder: Path) -> dict[str, float]:
+    """Quix Streams, which commits as often; by default each 5 s."""
     python = _with_quix()
     fill("orders", count)
     make_topic("counts")
     program = str(Path(__file__).with_name("kafka_quix.py"))
-    arguments = [servers(), folder.name, "orders", "counts", str(count), str(folder)]
+    arguments = [servers(), folder.name, "orders", "counts", str(count), str(folder), str(commit_s)]
     said = subprocess.run(
         [python, program, *arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=HANDLED_S
     ).stdout
@@ -136,7 +137,12 @@ def _committed(topic: str, wanted: int) -> int:
 BENCHMARKS = [
     Benchmark(
         "exactly once, state and an event each, Kafka to Kafka",
-        {"onward on SQLite": by_onward, "Kafka Streams (Java)": _streams, "Quix Streams": _quix},
+        {
+            "onward on SQLite": by_onward,
+            "Kafka Streams (Java)": _streams,
+            "Quix Streams": partial(_quix, 5.0),
+            "Quix Streams, a transaction each 100 ms": partial(_quix, 0.1),
+        },
         UNITS,
         150_000,
         2000,

@@ -1,4 +1,5 @@
-"""From `app.send` to the handler in another process, one event at a time: against a raw producer and consumer."""
+"""From `app.send` to the handler in another process, one event at a time: against a raw producer and consumer, which
+wait in the client library's own calls, and against the least that does the same on an event loop, which onward has."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -55,7 +57,7 @@ def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float
 async def _send(side: str, count: int, folder: Path, answers: socket.socket) -> list[float]:
     took_ms: list[float] = []
     app = service(folder, "sent")
-    send = _raw_sender() if side == "raw" else app.send
+    send = {"raw": _raw_sender, "loop": _loop_sender}.get(side, lambda: app.send)()
     for number in range(count):
         event = OrderSent(**fields(number))
         began = perf_counter_ns()
@@ -78,6 +80,29 @@ def _raw_sender() -> Callable[[object], Awaitable[None]]:
     return send
 
 
+def _loop_sender() -> Callable[[object], Awaitable[None]]:
+    """A thread hears what Kafka answers, and tells the event loop."""
+    producer = _producer()
+    loop = asyncio.get_running_loop()
+
+    def hear() -> None:
+        while True:
+            producer.poll(0.2)
+
+    async def send(event: object) -> None:
+        assert isinstance(event, OrderSent)
+        there: asyncio.Future[None] = loop.create_future()
+
+        def told(*_answer: object) -> None:
+            loop.call_soon_threadsafe(there.set_result, None)
+
+        producer.produce("sent", encode(event), event.order_id.encode(), on_delivery=told)
+        await there
+
+    threading.Thread(target=hear, daemon=True).start()
+    return send
+
+
 def _producer() -> Producer:
     """One that waits for no more messages before it sends."""
     options = {"enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 0}
@@ -86,6 +111,29 @@ def _producer() -> Producer:
 
 def _consume_raw(folder: Path) -> None:
     answer = answering(folder)
+    _poll(folder, answer, lambda value: reply(decode(value), answer))
+
+
+async def _consume_on_a_loop(folder: Path) -> None:
+    """A thread polls, and the event loop begins a task for what comes."""
+    answer = answering(folder)
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(order: OrderSent) -> None:
+        reply(order, answer)
+
+    def begin(value: bytes) -> None:
+        task = loop.create_task(handle(decode(value)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    polled = partial(_poll, folder, answer, lambda value: loop.call_soon_threadsafe(begin, value))
+    threading.Thread(target=polled, daemon=True).start()
+    await asyncio.Event().wait()
+
+
+def _poll(folder: Path, answer: socket.socket, take: Callable[[bytes], object]) -> None:
     options = {"group.id": folder.name, "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
     consumer = Consumer({"bootstrap.servers": servers(), **options})
 
@@ -96,7 +144,7 @@ def _consume_raw(folder: Path) -> None:
     while True:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
-            reply(decode(message.value() or b""), answer)
+            take(message.value() or b"")
 
 
 async def _consume_by_onward(folder: Path) -> None:
@@ -151,6 +199,7 @@ BENCHMARKS = [
         f"send to handled on Kafka, {'beside 500 others a second' if load else 'two processes'}",
         {
             "raw producer and consumer": partial(_measure, "raw", load),
+            "the same on an event loop": partial(_measure, "loop", load),
             "onward": partial(_measure, "onward", load),
         },
         {"p50": "ms", "p99": "ms"},
@@ -165,6 +214,8 @@ if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
         if sys.argv[1] == "raw":
             _consume_raw(Path(sys.argv[2]))
+        elif sys.argv[1] == "loop":
+            asyncio.run(_consume_on_a_loop(Path(sys.argv[2])))
         elif sys.argv[1] == LOAD:
             _load()
         else:

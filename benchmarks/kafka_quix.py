@@ -9,13 +9,14 @@ from quixstreams import Application
 
 
 def main() -> None:
-    servers, group, source, target, count, folder = sys.argv[1:]
+    servers, group, source, target, count, folder, commit_s = sys.argv[1:]
     app = Application(
         broker_address=servers,
         consumer_group=group,
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
         state_dir=folder,
+        commit_interval=float(commit_s),
         loglevel="ERROR",
     )
     times: list[tuple[float, float]] = []

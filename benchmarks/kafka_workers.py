@@ -1,4 +1,4 @@
-"""What more consumer processes of one service cost and buy, on Kafka and PostgreSQL."""
+"""What more consumer processes of one service cost and buy, on Kafka and PostgreSQL; and of the hand-written loop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
+from typing import Any
 
+import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from benchmarks import kafka_postgres_loop
 from benchmarks.harness import Benchmark
+from benchmarks.kafka_loop import Placed
 from benchmarks.kafka_orders import ANSWER_S, HANDLED_S, OrderSent, make_topic, produce, register, servers
 from benchmarks.kafka_postgres import ask, database
 from benchmarks.orders import environment, expect
@@ -54,19 +58,52 @@ def _measure(handler: str, workers: int, count: int, folder: Path) -> dict[str, 
     make_topic("sent", PARTITIONS)
     name = f"sent-{folder.name}"
     group = f"{name}:sent" if handler == "insert" else f"{name}.wait:sent"
-    first = count // 10
     with database(folder) as url:
         asyncio.run(register(service(url, name, handler)))
         with processes(url, name, handler, workers) as pid:
-            _until(lambda: sharing(group) == workers, f"{workers} processes share the partitions")
-            produce("sent", first)
-            _until(lambda: ask(url, HANDLED[handler]) >= first, "the first events are handled")
-            began, cpu_began_s = perf_counter(), _cpu_s(pid)
-            produce("sent", count)
-            _until(lambda: ask(url, HANDLED[handler]) >= first + count, f"{count:,} events are handled")
-            seconds, cpu_s = perf_counter() - began, _cpu_s(pid) - cpu_began_s
-        expect("events handled", ask(url, HANDLED[handler]), first + count)
+            return _of_these([pid], url, group, workers, handler, count)
+
+
+def _by_loops(loops: int, count: int, folder: Path) -> dict[str, float]:
+    """The same, with a loop in each process."""
+    make_topic("sent", PARTITIONS)
+    group = f"loop-{folder.name}"
+    command = [sys.executable, "-m", "benchmarks.kafka_workers"]
+    running: list[subprocess.Popen[bytes]] = []
+    with database(folder) as url:
+        asyncio.run(register(service(url, f"sent-{folder.name}", "insert")))
+        try:
+            running.extend(subprocess.Popen([*command, url, group], env=environment()) for _ in range(loops))
+            return _of_these([each.pid for each in running], url, group, loops, "insert", count)
+        finally:
+            for each in running:
+                each.terminate()
+            for each in running:
+                each.wait(60)
+
+
+def _of_these(pids: list[int], url: str, group: str, members: int, handler: str, count: int) -> dict[str, float]:
+    """What the processes and their children need, once the partitions are shared out and some events handled."""
+    first = count // 10
+    _until(lambda: sharing(group) == members, f"{members} processes share the partitions")
+    produce("sent", first)
+    _until(lambda: ask(url, HANDLED[handler]) >= first, "the first events are handled")
+    began, cpu_began_s = perf_counter(), sum(map(_cpu_s, pids))
+    produce("sent", count)
+    _until(lambda: ask(url, HANDLED[handler]) >= first + count, f"{count:,} events are handled")
+    seconds, cpu_s = perf_counter() - began, sum(map(_cpu_s, pids)) - cpu_began_s
+    expect("events handled", ask(url, HANDLED[handler]), first + count)
     return {"rate": count / seconds, "CPU": cpu_s / count * 1e6}
+
+
+def _insert_all(events: list[Placed], cursor: psycopg.Cursor[Any]) -> None:
+    cursor.executemany("INSERT INTO sent (order_id) VALUES (%s)", [(event.order_id,) for event in events])
+
+
+def _loop(url: str, group: str) -> None:
+    reader = kafka_postgres_loop.Reader(url, group, "sent", _insert_all)
+    while True:
+        reader.step()
 
 
 @contextmanager
@@ -132,4 +169,17 @@ BENCHMARKS = [
         ("onward run --workers on Kafka and PostgreSQL, one INSERT each", "insert", 3, 400_000),
         ("onward run --workers on Kafka and PostgreSQL, 10 ms of waiting each", "wait", 2, 10_000),
     )
+] + [
+    Benchmark(
+        "hand-written loops on Kafka and PostgreSQL, one INSERT each, as workers",
+        {f"{loops} process{'es' * (loops > 1)}": partial(_by_loops, loops) for loops in (1, 2, 4)},
+        {"rate": "events/s", "CPU": "µs/event"},
+        400_000,
+        20_000,  # its CPU is counted in hundredths of a second
+        against="1 process",
+        rounds=3,
+    )
 ]
+
+if __name__ == "__main__":
+    _loop(*sys.argv[1:])

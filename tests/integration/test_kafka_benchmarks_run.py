@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("plain JSON", {"hand-written loop", "hand-written loop, no savepoints", "onward"}),
         ("send to Kafka", {"raw producer", "raw producer, no headers", "onward, 1000 a call"}),
-        ("two processes", {"raw producer and consumer", "onward"}),
+        ("two processes", {"raw producer and consumer", "the same on an event loop", "onward"}),
         ("Kafka to SQLite to Kafka", {"hand-written loop and relay", "onward"}),
         ("outbox in PostgreSQL, alone", {"hand-written outbox and relay", "onward"}),
         ("one blind UPDATE", {"hand-written pipeline", "onward"}),
