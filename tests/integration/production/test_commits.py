@@ -45,7 +45,8 @@ def test_a10_a_rebalance_in_the_middle_of_a_commit_waits_for_it_and_nothing_of_i
         async with running(app) as first:
             await stage.until(holds(first, 2))
             with psycopg.connect(stage.store) as connection:
-                connection.execute("SELECT 1 FROM onward.account FOR UPDATE")
+                # In a thread: the member may not have committed yet how it begins, and needs the loop for that.
+                await asyncio.to_thread(connection.execute, "SELECT 1 FROM onward.account FOR UPDATE")
                 await app.send(*placed(range(100)))
                 await stage.until_waiting(MOVE)  # the commit has begun, and can't end
                 async with running(stage.recorder(QUICK)) as second:
