@@ -243,8 +243,7 @@ class _Leader:
         """Send what comes, until we are to stop and nothing can leave any more, or until a barred topic is open."""
         while not self._opens():
             await self._prolong()
-            if self._barred.whys() != self._noted:
-                await self._store({})  # it is known better why
+            await self._store({})  # where it is known better why a topic is barred
             rows = await self._outbox.read(ROWS)
             if rows:
                 self._send(await self._numbered(rows))

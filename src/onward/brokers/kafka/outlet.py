@@ -32,8 +32,8 @@ class KafkaOutlet:
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
-        self._quick = Senders(client, end=True)
-        self._gathering = Senders(client, gather_ms=GATHER_MS, end=True)
+        self._quick = Senders(client, ends=True)
+        self._gathering = Senders(client, gather_ms=GATHER_MS, ends=True)
         self._senders = self._quick  # of these two
         self._under_way: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()

@@ -375,11 +375,11 @@ class Sender:
 class Senders:
     """A producer for each size of batch that topics take: most take the same. Order holds within one of them."""
 
-    def __init__(self, client: Client, *, gather_ms: int = 0, end: bool = False) -> None:
-        """One that has ended is replaced at its next use; where they `end` as a Sender does, by `begin` alone."""
+    def __init__(self, client: Client, *, gather_ms: int = 0, ends: bool = False) -> None:
+        """One that has ended is replaced at its next use; where it `ends`, as a Sender does, by `begin` alone."""
         self._client = client
         self._gather_ms = gather_ms
-        self._end = end
+        self._ends = ends
         self._senders: dict[int, Sender] = {}
 
     def begin(self) -> None:
@@ -392,17 +392,17 @@ class Senders:
 
     def of(self, room: int) -> Sender:
         """The one for a topic whose messages may hold so many bytes."""
-        batch_bytes = max(1, min(LARGEST_BATCH_BYTES, room))
+        batch_bytes = _batch_bytes(room)
         sender = self._senders.get(batch_bytes)
-        if sender is None or (sender.abandoned and not self._end):
+        if sender is None or (sender.abandoned and not self._ends):
             sender = self._senders[batch_bytes] = Sender(
-                self._client, batch_bytes, gather_ms=self._gather_ms, ends=self._end
+                self._client, batch_bytes, gather_ms=self._gather_ms, ends=self._ends
             )
         return sender
 
     def alone(self, room: int, longest_s: float) -> Sender:
         """Another one. Whoever asks closes or abandons it."""
-        return Sender(self._client, max(1, min(LARGEST_BATCH_BYTES, room)), longest_s=longest_s)
+        return Sender(self._client, _batch_bytes(room), longest_s=longest_s)
 
     def abandon(self) -> None:
         for sender in self._senders.values():
@@ -412,6 +412,10 @@ class Senders:
         senders, self._senders = self._senders, {}
         for sender in senders.values():
             await sender.close()
+
+
+def _batch_bytes(room: int) -> int:
+    return max(1, min(LARGEST_BATCH_BYTES, room))
 
 
 def lanes_of(topics: Sequence[str], partitions: Sequence[int]) -> Lanes:

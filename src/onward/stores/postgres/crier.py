@@ -42,11 +42,13 @@ class Crier:
 
     def _run(self) -> None:
         try:
-            with psycopg.connect(self._address.conninfo, autocommit=True, prepare_threshold=None) as connection:
+            with psycopg.connect(
+                self._address.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
+            ) as connection:
                 while due := self._next():
                     for service in due:
                         with suppress(psycopg.errors.LockNotAvailable):
-                            connection.execute(NOTIFY.replace("$1", "%s").replace("$2", "%s"), (CHANNEL, service))
+                            connection.execute(NOTIFY, (CHANNEL, service))
         except psycopg.Error:
             sleep(LINGER_S)
             with self._changed:

@@ -16,8 +16,12 @@ from psycopg.waiting import Wait
 _AT_ONCE = 32  # statements of which the server has the first before the last is written
 
 
-def together(pgconn: PGconn, said: Iterator[None]) -> PQGen[tuple[list[PGresult], Exception | None]]:
+def together(
+    pgconn: PGconn, said: Iterator[None], then: Iterator[None] | None = None
+) -> PQGen[tuple[list[PGresult], Exception | None]]:
     """The results of all that was said, and why no more of it was.
+
+    `then` travels with it, and what becomes of that is not told: a Sync between the two keeps them apart.
 
     It ends with a Sync alone. PostgreSQL begins to wait for the next statement with its answer to that, and stops with
     a Flush, so that it would wait for ever.
@@ -31,30 +35,18 @@ def together(pgconn: PGconn, said: Iterator[None]) -> PQGen[tuple[list[PGresult]
     except Exception as error:  # noqa: BLE001 - an argument that can't be said; what was said before is answered first
         failure = error
     pgconn.pipeline_sync()
-    yield from send(pgconn)
-    results = yield from _results(pgconn)
-    if pgconn.status == ConnStatus.OK:
-        pgconn.exit_pipeline_mode()
-    return results, failure
-
-
-def one_after_the_other(pgconn: PGconn, first: Iterator[None], then: Iterator[None]) -> PQGen[list[PGresult]]:
-    """The results of the first; the others travel with it, and what becomes of them is not told.
-
-    A Sync between the two keeps them apart: what fails in one ends nothing in the other.
-    """
-    pgconn.enter_pipeline_mode()
-    for said in (first, then):
-        for _ in said:
+    if then is not None:
+        for _ in then:
             continue
         pgconn.pipeline_sync()
     yield from send(pgconn)
     results = yield from _results(pgconn)
-    with suppress(psycopg.OperationalError):
-        yield from _results(pgconn)
+    if then is not None:
+        with suppress(psycopg.OperationalError):
+            yield from _results(pgconn)
     if pgconn.status == ConnStatus.OK:
         pgconn.exit_pipeline_mode()
-    return results
+    return results, failure
 
 
 def _results(pgconn: PGconn) -> PQGen[list[PGresult]]:

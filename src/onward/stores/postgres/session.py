@@ -265,7 +265,8 @@ class Session:
     async def commit(self, then: Command | None = None) -> None:
         """`then` runs behind it, in a transaction of its own, or fails and nobody hears of it.
 
-        Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not."""
+        Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not.
+        """
         if self._pending:  # nothing was said
             return
         if not self.in_transaction:

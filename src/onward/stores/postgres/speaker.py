@@ -15,7 +15,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.names import Names
-from onward.stores.postgres.pipelining import one_after_the_other, together
+from onward.stores.postgres.pipelining import together
 
 COMMIT = Command("COMMIT")
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
@@ -68,14 +68,8 @@ class Speaker:
         """In one round trip with `then`, which runs after it and fails unheard. Raises as `ask` does."""
         if then is None:
             await self.ask("COMMIT", ())
-            return
-        self._adapt()
-        results = await self._connection.wait(
-            one_after_the_other(self._pgconn, self._said([COMMIT], [], False), self._said([then], [], False))
-        )
-        self._names.settle(results)
-        for result in results:
-            self._refuse(result)
+        else:
+            await self._together([COMMIT], named=False, then=then)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""
@@ -101,13 +95,16 @@ class Speaker:
             if failure is not None:
                 raise failure
 
-    async def _together(self, commands: Sequence[Command], *, named: bool = True) -> list[PGresult]:
+    async def _together(
+        self, commands: Sequence[Command], *, named: bool = True, then: Command | None = None
+    ) -> list[PGresult]:
         self._adapt()
         checked: list[tuple[int, Command]] = []
         names = self._names
         said = self._said(commands, checked, named)
+        behind = None if then is None else self._said([then], [], False)
         try:
-            results, failure = await self._connection.wait(together(self._pgconn, said))
+            results, failure = await self._connection.wait(together(self._pgconn, said, behind))
         except BaseException:
             names.forget()
             raise
