@@ -28,7 +28,7 @@ from benchmarks.orders import expect
 from onward.ids import text, uuid7_bytes
 
 IN_FLIGHT = 4  # calls of `app.send` that wait at once
-WARM_UP = 1  # events, so that the producer has its connections
+WARM_UP = 100  # events in one call, so that the producer of many has its connections
 
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -50,7 +50,8 @@ def _by_producer(headers: bool, count: int, folder: Path) -> dict[str, float]:
         assert error is None, error
         confirmed += 1
 
-    producer.produce("sent", encode(events[0]), b"", on_delivery=delivered)
+    for _ in range(WARM_UP):
+        producer.produce("sent", encode(events[0]), b"", on_delivery=delivered)
     assert producer.flush(ANSWER_S) == 0
     watch = Watch()
     for begin in range(0, count, BATCH):
@@ -95,7 +96,7 @@ def _by_onward(batch: int, count: int, folder: Path) -> dict[str, float]:
 async def _send(batch: int, count: int, folder: Path) -> dict[str, float]:
     events = _events(0, count)
     app = service(folder, "sent")
-    await app.send(events[0])
+    await app.send(*events[:WARM_UP])
     begins = iter(range(0, count, batch))
 
     async def sender() -> None:

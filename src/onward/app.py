@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from onward import runtime
 from onward.delays import Delay, due_micros
 from onward.errors import DeclarationError
-from onward.outgoing import encode_all, put_off
+from onward.outgoing import encode_all, encode_together, put_off
 from onward.pipeline.handlers import Handler, Options, Start, check_filled, read_handler
 from onward.policy import Retry
 from onward.ports import Result, Transaction
@@ -172,7 +172,7 @@ class App:
         some may have been.
         """
         with stamp.published(self.name, events):
-            outgoing = encode_all(events)
+            outgoing = encode_together(events)
             if outgoing:
                 engine = await self._opened(to_send=True)
                 await engine.broker.publish(outgoing, self.name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from onward.errors import DeclarationError, EncodeError
 from onward.events import EventType, encode_error, event_type
-from onward.ports import Outgoing
+from onward.ports import Alike, Outgoing
 from onward.telemetry import stamp
 
 MAX_EVENT_BYTES = 1 << 20
@@ -29,19 +29,20 @@ def encode(event: object, extra: bytes | None = None) -> Outgoing:
 
 
 def encode_all(events: Sequence[object]) -> list[Outgoing]:
-    """`encode` of each, in their order, and none if one of them is refused. Quicker for many of one class."""
+    """`encode` of each, in their order, and none if one of them is refused."""
+    return list(encode_together(events))
+
+
+def encode_together(events: Sequence[object]) -> Sequence[Outgoing]:
+    """`encode_all`, by columns where they are many of one class: quicker, and quicker to pass on."""
     if len(events) > 1 and len(set(map(type, events))) == 1:
         kind = event_type(type(events[0]))
-        topic, name, version = kind.topic, kind.type, kind.version
         try:
             values = list(map(kind.encode, events))
             deque(map(kind.check, events, values), maxlen=0)
             if max(map(len, values)) <= MAX_EVENT_BYTES:
                 extra = stamp.extensions() if stamp.extensions is not None else None
-                keyed = zip(values, map(kind.key_of, events), strict=True)
-                return [
-                    _new(Outgoing, (topic, name, version, value, key, extra, None, None, None)) for value, key in keyed
-                ]
+                return Alike(kind.topic, kind.type, kind.version, values, list(map(kind.key_of, events)), extra)
         except Exception:  # noqa: BLE001, S110 - whichever it is, one after the other finds it and names it
             pass
     return [encode(event) for event in events]

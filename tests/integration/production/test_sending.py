@@ -1,6 +1,7 @@
 """`app.send` goes straight to Kafka: whether the store answers is all the same to it."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,29 @@ def test_events_are_sent_though_the_store_was_never_there_and_published_once_it_
         await stage.until(lambda: stage.rows("SELECT count(*) FROM onward.outbox") == [(0,)])
         await app.close()
         assert there(stage) == 70
+
+    asyncio.run(scene())
+
+
+def test_calls_of_few_and_of_many_events_are_sent_in_the_order_in_which_they_were_begun(stage: Stage) -> None:
+    counts = [1, 500, 1, 1, 300, 2, 65, 64, 1000] * 20
+
+    async def scene() -> None:
+        app = stage.app()
+        events = placed(range(sum(counts)), keys=1)
+        sends: list[asyncio.Task[None]] = []
+        begin = 0
+        for count in counts:
+            sends.append(asyncio.create_task(app.send(*events[begin : begin + count])))
+            begin += count
+            if len(sends) % 7 == 0:  # nothing is under way behind these: the next may go by another producer
+                await asyncio.gather(*sends[-4:])
+            if len(sends) % 5 == 0:
+                await asyncio.sleep(0.002)
+        await asyncio.gather(*sends)
+        await app.close()
+        sent = [json.loads(value)["n"] for value in stage.values_of(TOPIC) if value]
+        assert sent == list(range(sum(counts)))
 
     asyncio.run(scene())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from operator import itemgetter
 from time import time_ns
 
 from onward import ids
@@ -17,12 +16,10 @@ from onward.brokers.kafka.consumer import KafkaConsumer
 from onward.brokers.kafka.log import KafkaLog
 from onward.brokers.kafka.outlet import KafkaOutlet
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Senders, lanes_of
+from onward.brokers.kafka.publishing import FEW, Senders, lanes_of
 from onward.errors import BrokerError, EncodeError, PublishUncertainError
-from onward.ports import Capabilities, Group, Outgoing
+from onward.ports import Alike, Capabilities, Group, Outgoing
 from onward.topics import Topic
-
-_topic_of, _value_of = itemgetter(0), itemgetter(3)
 
 
 class KafkaBroker:
@@ -39,7 +36,9 @@ class KafkaBroker:
         self._cluster = Cluster(self._client)
         self.log = KafkaLog(self._client, self._cluster)
         self._consumers: set[KafkaConsumer] = set()
-        self._senders = Senders(self._client)
+        self._quick = Senders(self._client)
+        self._gathering = Senders(self._client, gathers=True)
+        self._senders = self._quick  # of these two
         self._partitions = Partitions(self._cluster)
         self._headings = wire.Headings()
         self.outlet = KafkaOutlet(self._client, self._partitions)
@@ -51,9 +50,12 @@ class KafkaBroker:
         self._partitions.doubt(topic.name for topic in named)
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        topics = {event.topic for event in outgoing}
+        topics = {outgoing[0].topic} if isinstance(outgoing, Alike) else {event.topic for event in outgoing}
         await self._partitions.look(topics)
         await self._partitions.measure(topics)
+        if len(topics) == 1:
+            await self._sent(self._partitions.room(*topics), outgoing, source)
+            return
         rooms: dict[int, list[Outgoing]] = {}
         for event in outgoing:
             rooms.setdefault(self._partitions.room(event.topic), []).append(event)
@@ -73,11 +75,17 @@ class KafkaBroker:
 
     async def _sent(self, room: int, events: Sequence[Outgoing], source: str) -> None:
         micros = time_ns() // 1_000
-        topics = list(map(_topic_of, events))
-        keys = [None if event.key is None else event.key.encode() for event in events]
+        topics: Sequence[str]
+        if isinstance(events, Alike):
+            topics, values, texts = [events[0].topic] * len(events), events.values, events.keys
+        else:
+            topics, _, _, values, texts, *_ = zip(*events, strict=True)
+        keys = [None if text is None else text.encode() for text in texts]
         places = self._partitions.of(topics, keys)
         headings = self._headings.of_all(events, ids.uuid7_texts(len(events)), source, wire.moment(micros))
-        messages = zip(topics, map(_value_of, events), keys, places, repeat(micros // 1_000), headings, strict=False)
+        messages = zip(topics, values, keys, places, repeat(micros // 1_000), headings, strict=False)
+        if self._senders.idle:  # or what goes by one of the two could overtake what goes by the other
+            self._senders = self._quick if len(events) <= FEW else self._gathering
         await self._senders.of(room).send(messages, lanes_of(topics, places), events)
 
     async def consume(self, group: Group) -> KafkaConsumer:
@@ -91,6 +99,7 @@ class KafkaBroker:
     async def close(self) -> None:
         for consumer in list(self._consumers):
             await consumer.close()
-        await self._senders.close()
+        await self._quick.close()
+        await self._gathering.close()
         await self.outlet.close()
         await asyncio.to_thread(self.log.close)

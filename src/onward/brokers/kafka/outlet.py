@@ -13,14 +13,12 @@ from msgspec.structs import replace
 from onward.brokers.kafka import wire
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.partitions import Partitions
-from onward.brokers.kafka.publishing import Lanes, Prepared, Sender, Senders, lanes_of, too_large
+from onward.brokers.kafka.publishing import FEW, Lanes, Prepared, Sender, Senders, lanes_of, too_large
 from onward.errors import BrokerError, OnwardError
 from onward.ports import Outgoing
 from onward.relay import NOWHERE, Batch, Columns, OutboxRow
 from onward.relay.barred import Answer, ask_of_open
 
-FEW = 64  # events: more of them are gathered
-GATHER_MS = 5  # as the client library has it by default
 ENDS_S = 1.0  # for what was given up
 
 
@@ -33,7 +31,7 @@ class KafkaOutlet:
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
         self._quick = Senders(client, ends=True)
-        self._gathering = Senders(client, gather_ms=GATHER_MS, ends=True)
+        self._gathering = Senders(client, gathers=True, ends=True)
         self._senders = self._quick  # of these two
         self._under_way: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()
@@ -117,7 +115,7 @@ class KafkaOutlet:
         if senders is self._senders or self._senders.ended:
             return
         if self._under_way:
-            if senders is self._quick:  # what is few is pushed as well, and gathered with others that come
+            if senders is self._quick:  # what is few goes with the others
                 return
             ended, _ = await asyncio.wait(self._under_way)
             if any(each.cancelled() or each.exception() for each in ended):

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from threading import Event, Thread
+from itertools import chain, islice
 from time import sleep
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -16,13 +16,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from onward.brokers.kafka.client import LIBRARY_LOG, Client
 from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
+from onward.brokers.kafka.hearing import Hearing, Listening, Looking
 from onward.brokers.kafka.wire import Headers
 from onward.errors import BrokerError, EncodeError, OnwardError, PublishUncertainError
 from onward.ledger import Lane
 from onward.ports import Outgoing
 
-POLL_S = 0.2
-PUSH_S = 0.001  # long enough for the client to see that it is not to wait for more
+FEW = 64  # events: more of them are gathered
+GATHER_MS = 1
 YIELD_EVERY = 1_000
 ENDING_S = 5.0
 LOOK_S = 5.0
@@ -76,6 +77,7 @@ Lanes = Sequence[int | Lane]
 """Of messages, in their order: partitions where all go to one topic."""
 
 _Answer = Callable[[KafkaError | None, Message], None]
+_Entry = tuple[Prepared, _Answer | None]
 
 
 class _Batch:
@@ -86,6 +88,7 @@ class _Batch:
     """
 
     def __init__(self, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
+        self.handed = 0
         self.asked = 0
         self.told = 0
         self.handed_over = False
@@ -144,14 +147,14 @@ class _Batch:
 
 
 class Sender:
-    """One producer of the client library, and the thread that hears what became of its messages."""
+    """One producer of the client library, and whoever hears what became of its messages."""
 
     def __init__(
         self,
         client: Client,
         batch_bytes: int = LARGEST_BATCH_BYTES,
         *,
-        gather_ms: int = 0,
+        gathers: bool = False,
         longest_s: float = math.inf,
         ends: bool = False,
     ) -> None:
@@ -160,11 +163,10 @@ class Sender:
         No send takes longer than `longest_s`, or than the address says. `batch_bytes` is the most that its topics
         take at once: Kafka measures batches, not messages.
 
-        For up to `gather_ms`, what is handed over while other messages are on their way waits for more to be sent with
-        it: fewer requests, for the client and for Kafka. What is handed over alone leaves at once.
+        One that `gathers` is for many messages at a time: each waits for up to GATHER_MS for others to be sent with it,
+        and their answers are heard now and then. Fewer requests, for the client and for Kafka.
         """
-        options = client.options({**_WEAK, "batch.size": batch_bytes, "linger.ms": gather_ms}, {})
-        self._handed = Event() if gather_ms else None  # the poller has something to look after
+        options = client.options({**_WEAK, "batch.size": batch_bytes, "linger.ms": GATHER_MS if gathers else 0}, {})
         timeouts = [int(options.pop(name)) for name in _TIMEOUTS if name in options]
         self.timeout_s = min(longest_s, min(timeouts, default=DEFAULT_TIMEOUT_MS) / 1000)
         self._client = client
@@ -173,57 +175,41 @@ class Sender:
         self._complete: deque[_Batch] = deque()
         self._room = asyncio.Event()
         self._full = False  # someone waits for room
-        self._telling = False
         self._handing = asyncio.Lock()
-        self._closing = False
         self.abandoned = False
         self._ended_by = ""  # what the client says that ended it
         try:
             self._producer = Producer(options | _STRONG, logger=LIBRARY_LOG)
         except KafkaException as error:
             raise client.refused_option(error) from None
-        self._thread = Thread(target=self._run, name="onward-kafka-producer", daemon=True)
-        self._thread.start()
+        self._hearing: Hearing = Looking(self) if gathers else Listening(self)
+        self._hearing.start()
 
-    def _run(self) -> None:
-        """In its thread. When closing, until everything is told or was purged."""
-        while not self._closing or len(self._producer):
-            try:
-                self._poll()
-            except KafkaException as error:  # the client sends nothing more: what waits is told so by the next polls
-                self._ended_by = self._client.teller.scrub(str(error.args[0]))
-                LIBRARY_LOG.info("a producer ended: %s", self._ended_by)
-                self.abandon()
-            if (self._complete or self._full) and not self._telling and not self._loop.is_closed():
-                self._telling = True
-                self._loop.call_soon_threadsafe(self._heard)
+    def poll(self, wait_s: float) -> bool:
+        try:
+            self._producer.poll(wait_s)
+        except KafkaException as error:  # the client sends nothing more: what waits is told so by the next polls
+            self._ended_by = self._client.teller.scrub(str(error.args[0]))
+            LIBRARY_LOG.info("a producer ended: %s", self._ended_by)
+            self.abandon()
+        return bool(self._complete) or self._full
 
-    def _poll(self) -> None:
-        handed = self._handed
-        if handed is None:
-            self._producer.poll(POLL_S)
-            return
-        under_way = len(self._producer)
-        if not under_way:
-            handed.wait(POLL_S)
-        if handed.is_set():
-            handed.clear()
-            self._producer.flush(PUSH_S)  # for as long, nothing waits for more
-        else:
-            self._producer.poll(POLL_S if under_way else 0)
-
-    def _wake(self) -> None:
-        if self._handed is not None:
-            self._handed.set()
-
-    def _heard(self) -> None:
-        self._telling = False  # first: what comes from now on is told anew
+    def tell(self) -> None:
         self._full = False
         self._room.set()
         while self._complete:
             done = self._complete.popleft().done
             if not done.done():
                 done.set_result(None)
+
+    @property
+    def under_way(self) -> int:
+        return len(self._producer)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is handed over or under way."""
+        return not self._handing.locked() and not self.under_way
 
     async def send(self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing]) -> None:
         """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
@@ -252,7 +238,7 @@ class Sender:
                 async with self._handing:  # whoever began first is first
                     refused = await self._enqueue(messages, lanes, events, batch)
                     batch.end()
-                    self._wake()
+                    self._hearing.expect()
                 await batch.done
         except TimeoutError:
             if batch.over and batch.error is None:  # told, and this loop had no turn to hear it
@@ -276,31 +262,47 @@ class Sender:
         self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
-        produce, handed = self._producer.produce, 0
-        for message, answer in zip(messages, batch.answers(lanes), strict=True):
-            topic, value, key, partition, millis, headers = message
-            if handed % YIELD_EVERY == 0 and handed:
+        entries = zip(messages, batch.answers(lanes), strict=True)
+        again: list[_Entry] = []
+        while not self.abandoned:
+            refused = self._hand_over(islice(chain(again, entries), YIELD_EVERY), batch)
+            if refused is None:
+                if batch.handed == len(lanes):
+                    return None
+                again = []
                 await asyncio.sleep(0)
-            while True:
-                if self.abandoned:  # what comes before it may be missing: it must not be there without that
-                    return self._left_behind()
-                try:
-                    produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
-                    break
-                except BufferError:
-                    await self._wait_for_room()
-                except KafkaException as error:
-                    if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                        await asyncio.to_thread(self._look_at, topic)
-                        continue
-                    if error.args[0].code() == KafkaError._FATAL:
-                        return self._left_behind()
-                    batch.failed.add(lanes[handed])
-                    if self._ends:
-                        self.abandon()
-                    return self._refusal(error.args[0], events[handed : handed + 1])
-            batch.asked += answer is not None
-            handed += 1
+                continue
+            entry, error = refused
+            again = [entry]
+            if isinstance(error, BufferError):
+                await self._wait_for_room()
+                continue
+            code = error.args[0].code()
+            if code == KafkaError._UNKNOWN_PARTITION:
+                await asyncio.to_thread(self._look_at, entry[0][0])
+                continue
+            if code == KafkaError._FATAL:
+                break
+            batch.failed.add(lanes[batch.handed])
+            if self._ends:
+                self.abandon()
+            return self._refusal(error.args[0], events[batch.handed : batch.handed + 1])
+        return self._left_behind()  # what comes before may be missing: the rest must not be there without that
+
+    def _hand_over(
+        self, entries: Iterable[_Entry], batch: _Batch
+    ) -> tuple[_Entry, BufferError | KafkaException] | None:
+        """Up to the first that the client does not take: that one, and why not."""
+        produce = self._producer.produce
+        for entry in entries:
+            (topic, value, key, partition, millis, headers), answer = entry
+            try:
+                produce(topic, value, key, partition, on_delivery=answer, timestamp=millis, headers=headers)
+            except (BufferError, KafkaException) as error:
+                return entry, error
+            batch.handed += 1
+            if answer is not None:
+                batch.asked += 1
         return None
 
     def _look_at(self, topic: str) -> None:
@@ -310,7 +312,7 @@ class Sender:
             self._producer.list_topics(topic, LOOK_S)
 
     async def _wait_for_room(self) -> None:
-        self._wake()
+        self._hearing.expect()
         if self._full:
             await self._room.wait()
         else:
@@ -328,8 +330,7 @@ class Sender:
         """Nothing that waits may be sent any more: what came in before it is not known to be there. Safe to repeat."""
         self.abandoned = True
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
-        self._closing = True
-        self._wake()
+        self._hearing.close()
 
     def _refusal(self, error: KafkaError, events: Sequence[Outgoing]) -> OnwardError:
         names = ", ".join(sorted({repr(event.topic) for event in events}))
@@ -364,26 +365,29 @@ class Sender:
 
     async def close(self) -> None:
         """What is under way has ENDING_S to end."""
-        self._closing = True
-        self._wake()
-        await asyncio.to_thread(self._thread.join, ENDING_S)
-        if self._thread.is_alive():
+        self._hearing.close()
+        if not await self._hearing.ended(ENDING_S):
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
-            await asyncio.to_thread(self._thread.join, ENDING_S)
+            await self._hearing.ended(ENDING_S)
 
 
 class Senders:
     """A producer for each size of batch that topics take: most take the same. Order holds within one of them."""
 
-    def __init__(self, client: Client, *, gather_ms: int = 0, ends: bool = False) -> None:
+    def __init__(self, client: Client, *, gathers: bool = False, ends: bool = False) -> None:
         """One that has ended is replaced at its next use; where it `ends`, as a Sender does, by `begin` alone."""
         self._client = client
-        self._gather_ms = gather_ms
+        self._gathers = gathers
         self._ends = ends
         self._senders: dict[int, Sender] = {}
 
     def begin(self) -> None:
         self._senders = {size: each for size, each in self._senders.items() if not each.abandoned}
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is handed over or under way."""
+        return all(each.idle for each in self._senders.values())
 
     @property
     def ended(self) -> bool:
@@ -396,7 +400,7 @@ class Senders:
         sender = self._senders.get(batch_bytes)
         if sender is None or (sender.abandoned and not self._ends):
             sender = self._senders[batch_bytes] = Sender(
-                self._client, batch_bytes, gather_ms=self._gather_ms, ends=self._ends
+                self._client, batch_bytes, gathers=self._gathers, ends=self._ends
             )
         return sender
 

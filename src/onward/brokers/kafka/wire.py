@@ -21,7 +21,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from onward import ids
 from onward.errors import DecodeError, MessageError
 from onward.events import Envelope, from_headers, headers_of
-from onward.ports import Outgoing, Record, Repeated, WireType
+from onward.ports import Alike, Outgoing, Record, Repeated, WireType
 from onward.relay import Kind
 
 NO_TYPE = b""
@@ -187,7 +187,7 @@ class Headings:
         self, events: Sequence[Outgoing], new_ids: Iterable[bytes], source: str, time: bytes
     ) -> Iterator[Headers]:
         """`of` for each, `new_ids` in text. Quicker for many of one kind that have no ids yet."""
-        if len(set(map(_kind_of, events))) == 1:
+        if isinstance(events, Alike) or len(set(map(_kind_of, events))) == 1:
             event = events[0]
             if event.type and not event.extra and event.id is None:
                 first, second, third, _, by, when, content = self.of(event, b"", source, time)

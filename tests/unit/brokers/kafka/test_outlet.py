@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from onward.brokers.kafka import outlet
-from onward.brokers.kafka.outlet import FEW, KafkaOutlet
-from onward.brokers.kafka.publishing import Lanes, Prepared
+from onward.brokers.kafka.outlet import KafkaOutlet
+from onward.brokers.kafka.publishing import FEW, Lanes, Prepared
 from onward.errors import BrokerError
 from onward.ports import Outgoing
 from onward.relay import Batch, OutboxRow, Stamp
@@ -71,9 +71,9 @@ def on_outlet(monkeypatch: pytest.MonkeyPatch, scene: Callable[[KafkaOutlet, lis
     async def play() -> None:
         log: list[Sent] = []
 
-        def producer(_client: object, _size: int, *, gather_ms: int, ends: bool) -> Producer:
+        def producer(_client: object, _size: int, *, gathers: bool, ends: bool) -> Producer:
             assert ends
-            return Producer("gathering" if gather_ms else "quick", log)
+            return Producer("gathering" if gathers else "quick", log)
 
         monkeypatch.setattr("onward.brokers.kafka.publishing.Sender", producer)
         client: Any = None

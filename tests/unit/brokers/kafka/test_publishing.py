@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -67,49 +68,18 @@ class Crowded:
         return len(told)
 
 
-class Gathering(Crowded):
-    """One that sends nothing before it is flushed."""
-
-    def poll(self, _timeout_s: float) -> int:
-        return 0
-
-    def flush(self, _timeout_s: float) -> int:
-        super().poll(0)
-        return 0
-
-
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "Producer", Crowded)
 
 
-@pytest.fixture
-def gathering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "Producer", Gathering)
-    monkeypatch.setattr(publishing, "POLL_S", PATIENCE_S)
-
-
-@pytest.mark.usefixtures("gathering")
-def test_what_is_handed_over_while_nothing_is_under_way_leaves_at_once_where_messages_are_gathered() -> None:
-    async def scene() -> list[bytes]:
-        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gather_ms=5)
-        async with asyncio.timeout(PATIENCE_S / 2):
-            for call, count in enumerate([1, ROOM, 10 * ROOM]):
-                await sender.send(*_messages(call, count))
-            await sender.close()
-        producer: Any = sender._producer
-        sent: list[bytes] = producer.sent
-        return sent
-
-    assert len(asyncio.run(scene())) == 1 + ROOM + 10 * ROOM
-
-
+@pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.usefixtures("crowded")
-def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order() -> None:
+def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order(gathers: bool) -> None:
     calls, count = 4, 50
 
     async def scene() -> list[bytes]:
-        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"))
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(sender.send(*_messages(call, count)) for call in range(calls)))
         await sender.close()
@@ -119,6 +89,25 @@ def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order()
 
     sent = asyncio.run(scene())
     assert sent == [b"%d %d" % (call, number) for call in range(calls) for number in range(count)]
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.usefixtures("crowded")
+def test_a_send_of_nobody_s_is_heard_of_until_it_is_over_and_then_its_sender_ends(gathers: bool) -> None:
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
+        sending = asyncio.create_task(sender.send(*_messages(1, ROOM)))
+        await asyncio.sleep(0)
+        sending.cancel()
+        sender.abandon()
+        async with asyncio.timeout(PATIENCE_S):
+            while not sender.idle:
+                await asyncio.sleep(0.01)
+            await sender.close()
+        assert {each.name for each in threading.enumerate()}.isdisjoint({"onward-kafka-producer"})
+        assert [each for each in asyncio.all_tasks() if each is not asyncio.current_task()] == []
+
+    asyncio.run(scene())
 
 
 @pytest.mark.usefixtures("crowded")
