@@ -51,8 +51,7 @@ class KafkaBroker:
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
         topics = {outgoing[0].topic} if isinstance(outgoing, Alike) else {event.topic for event in outgoing}
-        await self._partitions.look(topics)
-        await self._partitions.measure(topics)
+        await self._partitions.prepare(topics)
         if len(topics) == 1:
             await self._sent(self._partitions.room(*topics), outgoing, source)
             return

@@ -28,20 +28,21 @@ class KafkaConsumer:
         self._group = group
         self._left = left
         self._loop = asyncio.get_running_loop()
-        self._wakeup = asyncio.Event()
+        self._woken = False  # since `next` looked last
+        self._waiter: asyncio.Future[None] | None = None
         self._requests: deque[Request] = deque()
         self._marks: dict[int, str] = {}
         self._shown_at = 0.0
         self._closed = False
-        self._fetcher = Fetcher(client, cluster, group, tell=self._woken, ask=self._asked)
+        self._fetcher = Fetcher(client, cluster, group, tell=self._wake_soon, ask=self._asked)
         self._lanes = self._fetcher.lanes
         self._fetcher.start()
 
     # ----------------------------------------------------------------------------- called in the fetcher's thread
 
-    def _woken(self) -> None:
+    def _wake_soon(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._wakeup.set)
+            self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:  # the loop is closed, and whoever read here went with it
             self._fetcher.close()
             while self._requests:
@@ -49,7 +50,7 @@ class KafkaConsumer:
 
     def _asked(self, request: Request) -> None:
         self._requests.append(request)
-        self._woken()
+        self._wake_soon()
 
     # ---------------------------------------------------------------------------------------- the event loop
 
@@ -57,7 +58,7 @@ class KafkaConsumer:
         await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
         until = self._loop.time() + wait_s
         while True:
-            self._wakeup.clear()
+            self._woken = False
             await self._serve()
             if self._fetcher.failure is not None and not self._closed:
                 raise self._fetcher.failure
@@ -67,11 +68,27 @@ class KafkaConsumer:
                 partition, records, end = taken
                 topic = self._group.topic
                 return Delivery(topic, partition, records, end, self._mark(records), runs(records, topic, partition))
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._wakeup.wait()
-            except TimeoutError:
+            if not await self._rest(until):
                 return None
+
+    async def _rest(self, until: float) -> bool:
+        """Whether we were woken, by then on the loop's clock. What `asyncio.timeout` around an Event does, in less."""
+        if not self._woken:
+            waiter = self._waiter = self._loop.create_future()
+            timer = self._loop.call_at(until, self._end_rest)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+        return self._woken
+
+    def _end_rest(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._end_rest()
 
     def _mark(self, records: list[Record]) -> str:
         """The log that these are of, as its leader was when it wrote the last of them."""
@@ -127,7 +144,7 @@ class KafkaConsumer:
 
     def resume(self, partition: int) -> None:
         self._lanes.resume(partition)
-        self._wakeup.set()
+        self._wake()
 
     @property
     def ends(self) -> Mapping[int, int]:
@@ -140,16 +157,12 @@ class KafkaConsumer:
         self._fetcher.close()
         failed: BaseException | None = None
         while self._fetcher.running:
-            self._wakeup.clear()
+            self._woken = False
             try:
                 await self._serve()
             except BaseException as error:  # noqa: BLE001 - told below, once the partitions are given back
                 failed = failed or error
-            try:
-                async with asyncio.timeout(END_LOOK_S):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                continue
+            await self._rest(self._loop.time() + END_LOOK_S)
         self._left(self)
         if failed is not None:
             raise failed

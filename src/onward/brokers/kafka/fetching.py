@@ -31,6 +31,7 @@ SURE_S = 0.25  # less than the 0.5 s for which the client stops fetching after a
 LIVELY_S = 2.0  # so long after an event the next one is expected, and what it would wait for is asked ahead
 DOWN_S = 5.0
 ENDS_EVERY_S = 0.25
+TELL_EVERY_S = 0.05
 STIR_S = 1.0
 
 _WEAK = {
@@ -85,6 +86,7 @@ class Fetcher:
         self._lively_until = 0.0
         self._ends: dict[int, int] = {}
         self._ends_at = 0.0
+        self._tell_at = 0.0
         self._down_at: float | None = None
         self._unsure: set[int] = set()
         self._moved = False
@@ -153,8 +155,13 @@ class Fetcher:
             self._tell()
 
     def _step(self) -> None:
-        self._tell_client()
-        self._note_ends()
+        now = monotonic()
+        if self.lanes.wishful or self._commits or now >= self._tell_at:
+            self._tell_at = now + TELL_EVERY_S
+            self._tell_client(now)
+        if now >= self._ends_at:
+            self._ends_at = now + ENDS_EVERY_S
+            self._note_ends()
         if not self.lanes.wait_for_room(POLL_S):
             return
         first = self._consumer.poll(POLL_S)
@@ -177,8 +184,8 @@ class Fetcher:
         for message in told:
             self._note(message)
 
-    def _tell_client(self) -> None:
-        wishes = self.lanes.wishes(monotonic())
+    def _tell_client(self, now: float) -> None:
+        wishes = self.lanes.wishes(now)
         if wishes.stop:
             self._consumer.pause(self._places(wishes.stop))
         for partition, offset in wishes.seek.items():
@@ -204,9 +211,6 @@ class Fetcher:
 
     def _note_ends(self) -> None:
         """Here and not where they are asked for: the client lets a call wait while another thread is in `poll`."""
-        if monotonic() < self._ends_at:
-            return
-        self._ends_at = monotonic() + ENDS_EVERY_S
         ends: dict[int, int] = {}
         for place in self._places(self.lanes.held):
             bounds = self._consumer.get_watermark_offsets(place, cached=True)

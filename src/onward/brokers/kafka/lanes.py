@@ -129,6 +129,8 @@ class Lanes:
         self._paused: set[int] = set()
         self._turn = -1
         self._waiting = False
+        self.wishful = False
+        """Whether the client has to be told something at once; what else it has to be told is a matter of time."""
         self._crowded_at: float | None = None
         self._changed = Condition()
 
@@ -166,6 +168,7 @@ class Lanes:
             lane = self._lanes.get(partition)
             if lane is not None:
                 lane.go_to(offset)
+                self.wishful = True
                 self._changed.notify()
 
     def pause(self, partition: int) -> None:
@@ -179,6 +182,7 @@ class Lanes:
             self._paused.discard(partition)
             if partition in self._lanes:
                 self._lanes[partition].paused_at = None
+                self.wishful = True
                 self._changed.notify()
 
     @property
@@ -245,6 +249,7 @@ class Lanes:
             lane = self._lanes.get(partition)
             if lane is not None and lane.seek_to is None:
                 lane.seek_to = lane.end
+                self.wishful = True
 
     def wait_for_room(self, seconds: float) -> bool:
         """Whether more may be fetched, by then."""
@@ -265,6 +270,7 @@ class Lanes:
     def wishes(self, now: float) -> Wishes:
         """Taken as granted: whoever asks tells the client all of it before fetching on."""
         with self._changed:
+            self.wishful = False
             crowded_s = self._crowded_s(now)
             found = Wishes({}, [], [])
             for partition, lane in self._lanes.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
@@ -33,12 +34,44 @@ class Partitions:
         self._counts: dict[str, tuple[int, float]] = {}  # how many, and until when that is taken for true
         self._rooms: dict[str, tuple[int, float]] = {}  # in bytes, and until when that is taken for true
         self._turn = 0
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._asking: Counter[str] = Counter()  # who asks about a topic, or waits for who does
+        self._failed: dict[str, tuple[float, OnwardError]] = {}  # when that was seen, and what
 
     def doubt(self, topics: Iterable[str]) -> None:
         """Look again before the next use. Who is between `look` and `of` goes on with what was known."""
         for topic in topics:
             if topic in self._counts:
                 self._counts[topic] = self._counts[topic][0], 0.0
+
+    async def prepare(self, topics: Iterable[str]) -> None:
+        """`look` and `measure`. Of one topic, who comes first goes on first, whether or not there was to be asked."""
+        for topic in topics:
+            if not self._asking[topic] and monotonic() <= min(self._until(topic)):
+                continue
+            came_at = monotonic()
+            self._asking[topic] += 1
+            try:
+                async with self._turns.setdefault(topic, asyncio.Lock()):
+                    failed_at, error = self._failed.get(topic, (0.0, None))
+                    if error is not None and failed_at >= came_at:  # what one heard meanwhile is told to all who wait
+                        raise error
+                    await self._ask(topic)
+            finally:
+                self._asking[topic] -= 1
+
+    def _until(self, topic: str) -> tuple[float, float]:
+        """When it has to be looked at and measured next."""
+        return self._counts.get(topic, (0, 0.0))[1], self._rooms.get(topic, (0, 0.0))[1]
+
+    async def _ask(self, topic: str) -> None:
+        try:
+            await self.look([topic])
+        except OnwardError as error:
+            self._failed[topic] = monotonic(), error
+            raise
+        self._failed.pop(topic, None)
+        await self.measure([topic])
 
     async def measure(self, topics: Iterable[str]) -> None:
         """Have it known for `room` how much their messages may hold. Never raises: the server has the last word."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
@@ -103,6 +103,8 @@ class _Batch:
 
     def answers(self, lanes: Lanes) -> list[_Answer | None]:
         """For each message, given its lane, what takes Kafka's answer, where it is asked for."""
+        if len(lanes) == 1:
+            return [partial(self._answered, lanes[0], 1, True)]
         counts = Counter[int | Lane](lanes)
         last = dict(zip(lanes, range(len(lanes)), strict=True))
         first = dict(zip(reversed(lanes), reversed(range(len(lanes))), strict=True))
@@ -141,6 +143,19 @@ class _Batch:
         if self.over and not self.done.done():
             self.done.set_result(None)
 
+    async def ended(self, deadline: float) -> bool:
+        """Whether all is told, by then on the loop's clock; also where the loop had no turn to hear it."""
+        timer = self.done.get_loop().call_at(deadline, self._give_up)
+        try:
+            await self.done
+        finally:
+            timer.cancel()
+        return self.over
+
+    def _give_up(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
     @property
     def over(self) -> bool:
         return self.handed_over and self.told == self.asked
@@ -176,6 +191,7 @@ class Sender:
         self._room = asyncio.Event()
         self._full = False  # someone waits for room
         self._handing = asyncio.Lock()
+        self._queue = 0  # who hands over, or waits for it
         self.abandoned = False
         self._ended_by = ""  # what the client says that ended it
         try:
@@ -209,7 +225,7 @@ class Sender:
     @property
     def idle(self) -> bool:
         """Whether nothing is handed over or under way."""
-        return not self._handing.locked() and not self.under_way
+        return not self._queue and not self.under_way
 
     async def send(self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing]) -> None:
         """All of them acknowledged, in this order per partition. A message is asked for when it is its turn.
@@ -232,17 +248,21 @@ class Sender:
     async def _failure(
         self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
+        deadline = self._loop.time() + self.timeout_s
         refused: OnwardError | None = None
+        entries: Iterable[_Entry] = zip(messages, batch.answers(lanes), strict=True)
+        if len(lanes) == 1 and not self._queue and not self.abandoned:  # nobody comes before it
+            left = self._hand_over(entries, batch)
+            entries = [] if left is None else [left[0]]
         try:
-            async with asyncio.timeout(self.timeout_s):
-                async with self._handing:  # whoever began first is first
-                    refused = await self._enqueue(messages, lanes, events, batch)
-                    batch.end()
-                    self._hearing.expect()
-                await batch.done
+            if batch.handed < len(lanes):
+                refused = await self._in_turn(deadline, iter(entries), lanes, events, batch)
+            batch.end()
+            self._hearing.expect()
+            in_time = await batch.ended(deadline)
         except TimeoutError:
-            if batch.over and batch.error is None:  # told, and this loop had no turn to hear it
-                return None
+            in_time = False
+        if not in_time:
             batch.failed = batch.failed or {*lanes} - batch.there
             self.abandon()
             return self._uncertain(batch, len(events), f"no answer in {self.timeout_s:g} s")
@@ -258,11 +278,21 @@ class Sender:
             refused = self._refusal(error, events)
         return refused
 
+    async def _in_turn(
+        self, deadline: float, entries: Iterator[_Entry], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
+    ) -> OnwardError | None:
+        """Whoever began first is first. Raises TimeoutError."""
+        self._queue += 1
+        try:
+            async with asyncio.timeout_at(deadline), self._handing:
+                return await self._enqueue(entries, lanes, events, batch)
+        finally:
+            self._queue -= 1
+
     async def _enqueue(
-        self, messages: Iterable[Prepared], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
+        self, entries: Iterator[_Entry], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch
     ) -> OnwardError | None:
         """Hand them to the client; where it refuses one, those before it count as the batch, and its reason is told."""
-        entries = zip(messages, batch.answers(lanes), strict=True)
         again: list[_Entry] = []
         while not self.abandoned:
             refused = self._hand_over(islice(chain(again, entries), YIELD_EVERY), batch)

@@ -76,19 +76,23 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("gathers", [False, True])
 @pytest.mark.usefixtures("crowded")
 def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order(gathers: bool) -> None:
-    calls, count = 4, 50
+    counts = [50, 1, 50, ROOM, *[1] * 500] * 2
 
     async def scene() -> list[bytes]:
         sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
+        sends: list[asyncio.Task[None]] = []
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*(sender.send(*_messages(call, count)) for call in range(calls)))
-        await sender.close()
+            for call, count in enumerate(counts):
+                sends.append(asyncio.create_task(sender.send(*_messages(call, count))))
+                await asyncio.sleep(0)  # one comes in each turn of the loop, also where another has just ended
+            await asyncio.gather(*sends)
+            await sender.close()
         producer: Any = sender._producer
         sent: list[bytes] = producer.sent
         return sent
 
     sent = asyncio.run(scene())
-    assert sent == [b"%d %d" % (call, number) for call in range(calls) for number in range(count)]
+    assert sent == [b"%d %d" % (call, number) for call, count in enumerate(counts) for number in range(count)]
 
 
 @pytest.mark.parametrize("gathers", [False, True])
