@@ -28,13 +28,8 @@ def encode(event: object, extra: bytes | None = None) -> Outgoing:
     return write(event, extra)
 
 
-def encode_all(events: Sequence[object]) -> list[Outgoing]:
-    """`encode` of each, in their order, and none if one of them is refused."""
-    return list(encode_together(events))
-
-
-def encode_together(events: Sequence[object]) -> Sequence[Outgoing]:
-    """`encode_all`, by columns where they are many of one class: quicker, and quicker to pass on."""
+def encode_all(events: Sequence[object]) -> Sequence[Outgoing]:
+    """`encode` of each, in their order, and none if one of them is refused; by columns where all are of one class."""
     if len(events) > 1 and len(set(map(type, events))) == 1:
         kind = event_type(type(events[0]))
         try:
@@ -73,7 +68,7 @@ def _writer(kind: EventType) -> Callable[[object, bytes | None], Outgoing]:
     return write
 
 
-def put_off(events: list[Outgoing], due: int | None) -> list[Outgoing]:
+def put_off(events: Sequence[Outgoing], due: int | None) -> Sequence[Outgoing]:
     """The same events, due at that time; None is at once."""
     return events if due is None else [event._replace(due=due) for event in events]
 

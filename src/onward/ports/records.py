@@ -46,7 +46,7 @@ class Outgoing(NamedTuple):
 class Alike(Sequence[Outgoing]):
     """Many new events of one type, with one `extra`, by columns: each is made when it is asked for."""
 
-    __slots__ = ("_head", "extra", "keys", "values")
+    __slots__ = ("extra", "keys", "topic", "type", "values", "version")
 
     def __init__(
         self,
@@ -58,7 +58,9 @@ class Alike(Sequence[Outgoing]):
         extra: bytes | None,
     ) -> None:
         """As many keys as values."""
-        self._head = topic, type, version
+        self.topic = topic
+        self.type = type
+        self.version = version
         self.values = values
         self.keys = keys
         self.extra = extra
@@ -73,14 +75,18 @@ class Alike(Sequence[Outgoing]):
     def __getitem__(self, place: int | slice) -> Outgoing | list[Outgoing]:
         if isinstance(place, slice):
             return [self[at] for at in range(len(self))[place]]
-        return Outgoing(*self._head, self.values[place], self.keys[place], self.extra)
+        return Outgoing(self.topic, self.type, self.version, self.values[place], self.keys[place], self.extra)
 
     def __iter__(self) -> Iterator[Outgoing]:
-        (topic, name, version), extra = self._head, self.extra
+        topic, name, version, extra = self.topic, self.type, self.version, self.extra
         # What Outgoing(…) does, without the call of its Python __new__: a third of the time.
         new = tuple.__new__
-        for value, key in zip(self.values, self.keys, strict=True):
-            yield new(Outgoing, (topic, name, version, value, key, extra, None, None, None))
+        return iter(
+            [
+                new(Outgoing, (topic, name, version, value, key, extra, None, None, None))
+                for value, key in zip(self.values, self.keys, strict=True)
+            ]
+        )
 
 
 class Place(NamedTuple):

@@ -19,7 +19,7 @@ from onward.delays import DELAYED, micros_of
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
-from onward.ports import DELIVERY_BYTES, Outgoing, Record
+from onward.ports import DELIVERY_BYTES, Alike, Outgoing, Record
 from onward.sqlite.database import Database
 from onward.sqlite.delayed import hold
 from onward.sqlite.failures import translate
@@ -204,6 +204,20 @@ class FileLog:
 
 
 def _columns(events: Sequence[Outgoing]) -> _Columns:
+    if isinstance(events, Alike):
+        count = len(events)
+        none = (None,) * count
+        return _Columns(
+            (events.topic,) * count,
+            (events.type,) * count,
+            (events.version,) * count,
+            tuple(events.values),
+            tuple(events.keys),
+            (events.extra,) * count,
+            none,
+            none,
+            none,
+        )
     return _Columns(*zip(*events, strict=True)) if events else _Columns(*[()] * len(Outgoing._fields))
 
 

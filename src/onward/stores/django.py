@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import Error
@@ -18,7 +18,7 @@ class DjangoGuest:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         if self._connection.vendor != "postgresql":
             raise TransactionError(
                 f"Django's database is {self._connection.vendor}, and service {service!r} has its store on"
@@ -42,7 +42,7 @@ class DjangoGuest:
                 f"Publishing in a transaction of Django failed ({error}). Nothing was published."
             ) from error
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         raise TransactionError(
             "A transaction of Django belongs to synchronous code. Write `app.outbox(connection).add(event)` there,"
             " inside `with transaction.atomic():`; nothing was published."

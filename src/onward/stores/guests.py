@@ -34,11 +34,11 @@ _NAME = re.compile(r":(\w+)")
 class Guest(Protocol):
     """A session or connection of the user's own, that events are published in."""
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         """From synchronous code. Raises TransactionError for what can't be published in, and StoreError."""
         ...
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None: ...
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None: ...
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
         """Of what was just published, where the library tells of the commit; else `wake` is never called."""

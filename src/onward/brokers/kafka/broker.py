@@ -50,7 +50,7 @@ class KafkaBroker:
         self._partitions.doubt(topic.name for topic in named)
 
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
-        topics = {outgoing[0].topic} if isinstance(outgoing, Alike) else {event.topic for event in outgoing}
+        topics = {outgoing.topic} if isinstance(outgoing, Alike) else {event.topic for event in outgoing}
         await self._partitions.prepare(topics)
         if len(topics) == 1:
             await self._sent(self._partitions.room(*topics), outgoing, source)
@@ -76,7 +76,7 @@ class KafkaBroker:
         micros = time_ns() // 1_000
         topics: Sequence[str]
         if isinstance(events, Alike):
-            topics, values, texts = [events[0].topic] * len(events), events.values, events.keys
+            topics, values, texts = [events.topic] * len(events), events.values, events.keys
         else:
             topics, _, _, values, texts, *_ = zip(*events, strict=True)
         keys = [None if text is None else text.encode() for text in texts]

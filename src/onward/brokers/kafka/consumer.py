@@ -29,7 +29,7 @@ class KafkaConsumer:
         self._left = left
         self._loop = asyncio.get_running_loop()
         self._woken = False  # since `next` looked last
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
         self._requests: deque[Request] = deque()
         self._marks: dict[int, str] = {}
         self._shown_at = 0.0
@@ -74,21 +74,20 @@ class KafkaConsumer:
     async def _rest(self, until: float) -> bool:
         """Whether we were woken, by then on the loop's clock. What `asyncio.timeout` around an Event does, in less."""
         if not self._woken:
-            waiter = self._waiter = self._loop.create_future()
-            timer = self._loop.call_at(until, self._end_rest)
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.add(waiter)
+            timer = self._loop.call_at(until, _end, waiter)
             try:
                 await waiter
             finally:
                 timer.cancel()
+                self._waiters.discard(waiter)
         return self._woken
-
-    def _end_rest(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _wake(self) -> None:
         self._woken = True
-        self._end_rest()
+        for waiter in self._waiters:
+            _end(waiter)
 
     def _mark(self, records: list[Record]) -> str:
         """The log that these are of, as its leader was when it wrote the last of them."""
@@ -166,3 +165,8 @@ class KafkaConsumer:
         self._left(self)
         if failed is not None:
             raise failed
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 POLL_S = 0.2
 LOOK_S = 0.001
+MOST_IN_VAIN = 1_000  # looks; whoever has not answered by then is looked for less often
+SELDOM_S = 0.05
 IDLE_S = 1.0  # nothing is under way: the library may have something to say of its connections
 
 
@@ -32,6 +34,10 @@ class Producing(Protocol):
         """How many messages have no answer yet."""
         ...
 
+    def let_go(self) -> None:
+        """Drop the client, for good: waits for its threads, one of which may be asking for a server's name."""
+        ...
+
 
 class Hearing(Protocol):
     """Made in the event loop, which is told in turns of its own."""
@@ -43,11 +49,11 @@ class Hearing(Protocol):
         ...
 
     def close(self) -> None:
-        """End once nothing is under way. May be called from any thread, and again."""
+        """End once nothing is under way, soon. May be called from any thread, and again."""
         ...
 
     async def ended(self, within_s: float) -> bool:
-        """Whether nothing is under way, by then."""
+        """After `close`: whether nothing is under way, and the client has ended, by then."""
         ...
 
 
@@ -69,6 +75,7 @@ class Listening:
             if self._producing.poll(POLL_S) and not self._telling and not self._loop.is_closed():
                 self._telling = True
                 self._loop.call_soon_threadsafe(self._tell)
+        self._producing.let_go()
 
     def _tell(self) -> None:
         self._telling = False  # first: what comes from now on is told anew
@@ -93,21 +100,40 @@ class Looking:
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._soon = False
+        self._in_vain = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: Thread | None = None
 
     def start(self) -> None:
         self._timer = self._loop.call_later(IDLE_S, self._look)
 
     def _look(self) -> None:
+        try:
+            self._hear()
+        finally:  # whatever was raised by what the library calls, such as a handler of its log
+            self._soon = self._producing.under_way > 0
+            if self._soon or not self._closing:
+                busy_s = LOOK_S if self._in_vain < MOST_IN_VAIN else SELDOM_S
+                self._timer = self._loop.call_later(busy_s if self._soon else IDLE_S, self._look)
+            else:
+                self._end()
+
+    def _hear(self) -> None:
+        self._in_vain += 1
         if self._producing.poll(0):
+            self._in_vain = 0
             self._producing.tell()
-        self._soon = self._producing.under_way > 0
-        if self._soon or not self._closing:
-            self._timer = self._loop.call_later(LOOK_S if self._soon else IDLE_S, self._look)
+
+    def _end(self) -> Thread:
+        if self._ending is None:
+            self._ending = Thread(target=self._producing.let_go, name="onward-kafka-ending", daemon=True)
+            self._ending.start()
+        return self._ending
 
     def expect(self) -> None:
         if not self._soon:
             self._soon = True
+            self._in_vain = 0
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(LOOK_S, self._look)
@@ -116,8 +142,16 @@ class Looking:
         self._closing = True
 
     async def ended(self, within_s: float) -> bool:
-        until = self._loop.time() + within_s
-        while self._producing.under_way and self._loop.time() < until:
-            self.expect()
+        """Looks itself: the loop in which it was made may be over."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        while self._producing.under_way:
+            if loop.time() > until:
+                return False
+            self._hear()
             await asyncio.sleep(LOOK_S)
-        return not self._producing.under_way
+        if self._timer is not None:
+            self._timer.cancel()
+        ending = self._end()
+        await asyncio.to_thread(ending.join, max(0.0, until - loop.time()))
+        return not ending.is_alive()

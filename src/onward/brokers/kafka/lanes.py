@@ -145,6 +145,7 @@ class Lanes:
                     continue
                 self._turn = partition
                 records = lane.take(limit)
+                self.wishful = self.wishful or lane.stopped
                 self._bound_kept()
                 self._changed.notify()
                 return Taken(partition, records, records[-1][0] + 1)
@@ -254,7 +255,10 @@ class Lanes:
     def wait_for_room(self, seconds: float) -> bool:
         """Whether more may be fetched, by then."""
         with self._changed:
-            return self._changed.wait_for(self._has_room, seconds)
+            found = self._changed.wait_for(self._has_room, seconds)
+            if found:
+                self._crowded_at = None
+            return found
 
     def _has_room(self) -> bool:
         active = [lane for lane in self._lanes.values() if not lane.stopped]

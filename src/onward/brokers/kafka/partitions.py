@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 
 from confluent_kafka import KafkaError
@@ -36,10 +37,11 @@ class Partitions:
         self._turn = 0
         self._turns: dict[str, asyncio.Lock] = {}
         self._asking: Counter[str] = Counter()  # who asks about a topic, or waits for who does
-        self._failed: dict[str, tuple[float, OnwardError]] = {}  # when that was seen, and what
+        self._asks: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, tuple[float, Callable[[], OnwardError]]] = {}  # when, and what to tell who waited then
 
     def doubt(self, topics: Iterable[str]) -> None:
-        """Look again before the next use. Who is between `look` and `of` goes on with what was known."""
+        """Look again before the next use. Who has looked and not yet asked `of` goes on with what was known."""
         for topic in topics:
             if topic in self._counts:
                 self._counts[topic] = self._counts[topic][0], 0.0
@@ -47,31 +49,45 @@ class Partitions:
     async def prepare(self, topics: Iterable[str]) -> None:
         """`look` and `measure`. Of one topic, who comes first goes on first, whether or not there was to be asked."""
         for topic in topics:
-            if not self._asking[topic] and monotonic() <= min(self._until(topic)):
-                continue
-            came_at = monotonic()
-            self._asking[topic] += 1
-            try:
-                async with self._turns.setdefault(topic, asyncio.Lock()):
-                    failed_at, error = self._failed.get(topic, (0.0, None))
-                    if error is not None and failed_at >= came_at:  # what one heard meanwhile is told to all who wait
-                        raise error
-                    await self._ask(topic)
-            finally:
-                self._asking[topic] -= 1
+            if self._asking[topic] or not self._fresh(topic):
+                await self._in_turn(topic)
 
-    def _until(self, topic: str) -> tuple[float, float]:
-        """When it has to be looked at and measured next."""
-        return self._counts.get(topic, (0, 0.0))[1], self._rooms.get(topic, (0, 0.0))[1]
+    def _fresh(self, topic: str) -> bool:
+        return monotonic() <= min(self._counts.get(topic, (0, 0.0))[1], self._rooms.get(topic, (0, 0.0))[1])
+
+    async def _in_turn(self, topic: str) -> None:
+        came_at = monotonic()
+        self._asking[topic] += 1
+        try:
+            async with self._turns.setdefault(topic, asyncio.Lock()):
+                if not self._fresh(topic) and not self._failed_since(came_at, topic):
+                    await self._asked(topic)
+                if failed := self._failed_since(came_at, topic):
+                    raise failed()
+        finally:
+            self._asking[topic] -= 1
+
+    def _failed_since(self, moment: float, topic: str) -> Callable[[], OnwardError] | None:
+        """What one heard is told to all who waited then, each in an error of its own."""
+        failed_at, error = self._failed.get(topic, (0.0, None))
+        return error if failed_at >= moment else None
+
+    async def _asked(self, topic: str) -> None:
+        """By a task of its own: what is asked for one who goes away is for those who wait behind it."""
+        asked = self._asks.get(topic)
+        if asked is None:
+            asked = self._asks[topic] = asyncio.create_task(self._ask(topic))
+            asked.add_done_callback(lambda _: self._asks.pop(topic))
+        await asyncio.shield(asked)
 
     async def _ask(self, topic: str) -> None:
         try:
             await self.look([topic])
         except OnwardError as error:
-            self._failed[topic] = monotonic(), error
-            raise
-        self._failed.pop(topic, None)
-        await self.measure([topic])
+            self._failed[topic] = monotonic(), partial(type(error), str(error), **error.fields)
+        else:
+            self._failed.pop(topic, None)
+            await self.measure([topic])
 
     async def measure(self, topics: Iterable[str]) -> None:
         """Have it known for `room` how much their messages may hold. Never raises: the server has the last word."""

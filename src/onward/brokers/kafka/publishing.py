@@ -81,7 +81,7 @@ _Entry = tuple[Prepared, _Answer | None]
 
 
 class _Batch:
-    """What one `send` waits for; counted in the poller's thread.
+    """What one `send` waits for; counted by whoever polls.
 
     Kafka is asked what became of the first and the last message of a lane: what lies between can't be missing where the
     last one is there, nor be there where the first one is not. To hear of each would stop the event loop for each.
@@ -161,6 +161,25 @@ class _Batch:
         return self.handed_over and self.told == self.asked
 
 
+class _Gone:
+    """In place of a producer that has ended."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def purge(self, **_what: bool) -> None:
+        """Nothing waits."""
+
+    def produce(self, *_message: object, **_more: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL))
+
+    def list_topics(self, *_asked: object) -> None:
+        """It sends nothing, and need not know."""
+
+
 class Sender:
     """One producer of the client library, and whoever hears what became of its messages."""
 
@@ -195,7 +214,7 @@ class Sender:
         self.abandoned = False
         self._ended_by = ""  # what the client says that ended it
         try:
-            self._producer = Producer(options | _STRONG, logger=LIBRARY_LOG)
+            self._producer: Producer | _Gone = Producer(options | _STRONG, logger=LIBRARY_LOG)
         except KafkaException as error:
             raise client.refused_option(error) from None
         self._hearing: Hearing = Looking(self) if gathers else Listening(self)
@@ -221,6 +240,9 @@ class Sender:
     @property
     def under_way(self) -> int:
         return len(self._producer)
+
+    def let_go(self) -> None:
+        self._producer = _Gone()
 
     @property
     def idle(self) -> bool:
@@ -262,6 +284,12 @@ class Sender:
             in_time = await batch.ended(deadline)
         except TimeoutError:
             in_time = False
+        if not in_time and not batch.handed:
+            return BrokerError(
+                f"Sending to Kafka at {self._client.address.servers} was not begun within {self.timeout_s:g} s, as what"
+                " came before was still being handed over: nothing was sent. Send it again.",
+                lanes=(),
+            )
         if not in_time:
             batch.failed = batch.failed or {*lanes} - batch.there
             self.abandon()
@@ -288,6 +316,7 @@ class Sender:
                 return await self._enqueue(entries, lanes, events, batch)
         finally:
             self._queue -= 1
+            self._hearing.expect()
 
     async def _enqueue(
         self, entries: Iterator[_Entry], lanes: Lanes, events: Sequence[Outgoing], batch: _Batch

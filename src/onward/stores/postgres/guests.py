@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,7 @@ class ConnectionGuest:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         cursor = psycopg.Cursor(self._connection, row_factory=tuple_row)
 
         def run(sql: str, args: dict[str, Any]) -> Rows:
@@ -35,7 +35,7 @@ class ConnectionGuest:
         except psycopg.Error as error:
             raise translate(error, DOING) from error
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
@@ -48,10 +48,10 @@ class AsyncConnectionGuest:
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         raise not_from_here("An AsyncConnection of psycopg")
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         cursor = psycopg.AsyncCursor(self._connection, row_factory=tuple_row)
 
         async def run(sql: str, args: dict[str, Any]) -> Rows:

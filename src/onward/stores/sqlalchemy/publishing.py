@@ -7,7 +7,7 @@ written right before COMMIT. A savepoint that is rolled back takes with it what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class _Waiting:
     """Published in one transaction of a session, inside of `within`, and not written yet."""
 
     within: SessionTransaction
-    outgoing: list[Outgoing]
+    outgoing: Sequence[Outgoing]
     service: str
     store: str
 
@@ -51,10 +51,10 @@ class ConnectionGuest:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         _write(self._connection, outgoing, service, store)
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
@@ -67,10 +67,10 @@ class AsyncConnectionGuest:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         raise not_from_here("An AsyncConnection of SQLAlchemy")
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         await self._connection.run_sync(_write, outgoing, service, store)
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
@@ -83,13 +83,13 @@ class SessionGuest:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         if _is_joined(self._session):
             _write_now(self._session, outgoing, service, store)
         else:
             _wait(self._session, outgoing, service, store)
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         self.publish(outgoing, service, store)
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
@@ -102,12 +102,12 @@ class AsyncSessionGuest:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    def publish(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    def publish(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         if _is_joined(self._session.sync_session):
             raise not_from_here("An AsyncSession on a connection of yours")
         _wait(self._session.sync_session, outgoing, service, store)
 
-    async def publish_async(self, outgoing: list[Outgoing], service: str, store: str) -> None:
+    async def publish_async(self, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
         await self._session.run_sync(lambda session: SessionGuest(session).publish(outgoing, service, store))
 
     def call_after_commit(self, wake: Callable[[], None]) -> None:
@@ -125,13 +125,13 @@ def _is_joined(session: Session) -> bool:
     return isinstance(session.bind, Connection)
 
 
-def _write_now(session: Session, outgoing: list[Outgoing], service: str, store: str) -> None:
+def _write_now(session: Session, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
     if not session._flushing:  # one of its hooks publishes, and SQLAlchemy refuses a flush inside of another
         session.flush()
     _write(session.connection(), outgoing, service, store)
 
 
-def _wait(session: Session, outgoing: list[Outgoing], service: str, store: str) -> None:
+def _wait(session: Session, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
     dialect = _bind(session).dialect.name
     if dialect != "postgresql":
         raise elsewhere(service, f"This session is one on {dialect}")
@@ -256,7 +256,7 @@ def _write_waiting(session: Session, connection: Connection) -> None:
         waiting.pop(0)
 
 
-def _write(connection: Connection, outgoing: list[Outgoing], service: str, store: str) -> None:
+def _write(connection: Connection, outgoing: Sequence[Outgoing], service: str, store: str) -> None:
     if connection.dialect.name != "postgresql":
         raise elsewhere(service, f"This connection is one to {connection.dialect.name}")
 

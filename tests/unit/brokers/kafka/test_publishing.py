@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections import Counter, deque
@@ -19,7 +20,7 @@ from onward.brokers.kafka import publishing
 from onward.brokers.kafka.address import parse
 from onward.brokers.kafka.client import Client
 from onward.brokers.kafka.publishing import Prepared, Sender, _Batch
-from onward.errors import PublishUncertainError
+from onward.errors import BrokerError, PublishUncertainError
 from onward.ports import Outgoing
 
 ROOM = 3
@@ -68,6 +69,17 @@ class Crowded:
         return len(told)
 
 
+class Mute(Crowded):
+    """It never says what became of anything."""
+
+    def poll(self, timeout_s: float) -> int:
+        time.sleep(timeout_s / 100)
+        return 0
+
+    def purge(self, **_what: object) -> None:
+        self._waiting = []
+
+
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "Producer", Crowded)
@@ -80,6 +92,7 @@ def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order(g
 
     async def scene() -> list[bytes]:
         sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
+        producer: Any = sender._producer
         sends: list[asyncio.Task[None]] = []
         async with asyncio.timeout(PATIENCE_S):
             for call, count in enumerate(counts):
@@ -87,7 +100,6 @@ def test_sends_of_more_than_the_client_takes_at_once_all_end_each_in_its_order(g
                 await asyncio.sleep(0)  # one comes in each turn of the loop, also where another has just ended
             await asyncio.gather(*sends)
             await sender.close()
-        producer: Any = sender._producer
         sent: list[bytes] = producer.sent
         return sent
 
@@ -110,6 +122,85 @@ def test_a_send_of_nobody_s_is_heard_of_until_it_is_over_and_then_its_sender_end
             await sender.close()
         assert {each.name for each in threading.enumerate()}.isdisjoint({"onward-kafka-producer"})
         assert [each for each in asyncio.all_tasks() if each is not asyncio.current_task()] == []
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("how", ["close", "abandon"])
+def test_a_client_that_is_over_is_let_go_at_once_and_not_by_the_event_loop(
+    gathers: bool, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its threads, of which one may be asking for the name of a server."""
+    let_go: list[str] = []
+
+    class Watched(Crowded):
+        def __del__(self) -> None:
+            let_go.append(threading.current_thread().name)
+
+    monkeypatch.setattr(publishing, "Producer", Watched)
+
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
+        await sender.send(*_messages(1, ROOM))
+        if how == "close":
+            await sender.close()
+            assert len(let_go) == 1
+        sender.abandon()
+        async with asyncio.timeout(PATIENCE_S):
+            while not let_go:
+                await asyncio.sleep(0.01)
+        assert sender.idle
+
+    gc.disable()
+    try:
+        asyncio.run(scene())
+    finally:
+        gc.enable()
+    assert let_go == ["onward-kafka-ending" if gathers else "onward-kafka-producer"]
+
+
+def test_whatever_is_raised_while_answers_are_looked_for_they_are_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Raising(Crowded):
+        raised = 0
+
+        def poll(self, timeout_s: float) -> int:
+            if self.raised < 3:
+                self.raised += 1
+                raise ValueError("a handler of the log")
+            return super().poll(timeout_s)
+
+    monkeypatch.setattr(publishing, "Producer", Raising)
+    told: list[object] = []
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=True)
+        async with asyncio.timeout(PATIENCE_S):
+            await sender.send(*_messages(1, ROOM))
+            await sender.close()
+
+    asyncio.run(scene())
+    assert list(map(type, told)) == [ValueError] * 3
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_what_never_had_its_turn_is_not_in_doubt(gathers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "Producer", Mute)
+    monkeypatch.setattr(publishing, "ENDING_S", 0.1)
+
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1?delivery.timeout.ms=300"), "till"), gathers=gathers)
+        producer: Any = sender._producer
+        sends = [sender.send(*_messages(call, count)) for call, count in enumerate((ROOM + 1, 1, 2))]
+        first, *behind = await asyncio.gather(*sends, return_exceptions=True)
+        assert isinstance(first, PublishUncertainError)
+        assert list(map(type, behind)) == [BrokerError] * 2
+        assert all("sent. Send it again." in str(each) for each in behind)
+        assert producer.sent == [b"0 0", b"0 1", b"0 2"]
+        await sender.close()
 
     asyncio.run(scene())
 
