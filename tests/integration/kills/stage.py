@@ -223,6 +223,10 @@ class Stage:
     def fired(self) -> int:
         return len(list(self.points.glob("fired.*")))
 
+    def replaced(self) -> int:
+        """How many workers `onward run` has seen to end, and starts again."""
+        return (self.folder / "run.log").read_text(errors="replace").count("; starting it again")
+
 
 def assert_exactly_once(found: Sequence[tuple[str, int]], expected: Sequence[int]) -> None:
     """Nothing lost, nothing twice, order per key."""

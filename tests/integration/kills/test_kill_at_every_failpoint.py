@@ -59,6 +59,8 @@ def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, 
             assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
         # A handler without an effect in the store may come to its events after the others.
         stage.until(lambda: stage.fired() == failpoint.count(",") + 1, f"{name} is reached")
+        # Or it would be told to end beside its worker's death, and say that not everything was finished.
+        stage.until(lambda: stage.replaced() == stage.fired(), "the worker that was killed is started again")
     for handler in EFFECTS[service]:
         assert len(stage.effects(handler)) == EVENTS
 
