@@ -67,7 +67,6 @@ class App:
         self._store = store
         self._engine: Engine | None = None
         self._opening: Lock | None = None
-        self._sends_waiting = 0
 
     @property
     def settings(self) -> Settings:
@@ -166,9 +165,9 @@ class App:
     async def send(self, *events: object) -> None:
         """Send events straight to the broker, with no store in the way: it has them when this returns.
 
-        In order per key; so are calls that wait at once, each for events of one topic, in the order in which they were
-        begun. They are part of no transaction: a process that ends before this returns may have sent some of them. On
-        one SQLite file it is `publish`.
+        In order per key; once the service is open, also calls that wait at once, each for events of one topic, in the
+        order in which they were begun. They are part of no transaction: a process that ends before this returns may
+        have sent some of them. On one SQLite file it is `publish`.
 
         Raises EncodeError and InfrastructureError, after which none was sent, and PublishUncertainError, after which
         some may have been.
@@ -278,17 +277,13 @@ class App:
     async def _opened(self, *, to_send: bool = False) -> Engine:
         """With its store, but `to_send` beside a server: that may be away, and nothing of it is needed."""
         engine = self._engine
-        if engine is None or not engine.ready(to_send=to_send) or (to_send and self._sends_waiting):
+        if engine is None or not engine.ready(to_send=to_send):
             self._opening = self._opening or runtime.Lock()
-            self._sends_waiting += to_send
-            try:
-                async with self._opening:  # whoever began first goes on first
-                    plan = self.plan  # whose faults are told before anything is opened
-                    engine = self._engine or runtime.open_engine(self.name, self.settings)
-                    await self._open_up(engine, plan, to_send=to_send)
-                    self._engine = engine
-            finally:
-                self._sends_waiting -= to_send
+            async with self._opening:
+                plan = self.plan  # whose faults are told before anything is opened
+                engine = self._engine or runtime.open_engine(self.name, self.settings)
+                await self._open_up(engine, plan, to_send=to_send)
+                self._engine = engine
         return engine
 
     async def _open_up(self, engine: Engine, plan: ServicePlan, *, to_send: bool) -> None:

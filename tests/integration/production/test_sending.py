@@ -83,23 +83,6 @@ def test_calls_of_few_and_of_many_events_are_sent_in_the_order_in_which_they_wer
     asyncio.run(scene())
 
 
-def test_of_calls_begun_while_the_service_opens_whoever_comes_first_is_sent_first(stage: Stage) -> None:
-    async def scene() -> None:
-        app = stage.app()
-        sends: list[asyncio.Task[None]] = []
-        while not sends or not sends[0].done():  # one in each turn of the loop, also where others just go on
-            sends.append(asyncio.create_task(app.send(*placed([len(sends)], keys=1))))
-            await asyncio.sleep(0 if len(sends) > 20 else 0.001)
-            while len(sends) > 500 and sum(not each.done() for each in sends) > 100:
-                await asyncio.sleep(0)
-        await asyncio.gather(*sends)
-        await app.close()
-        sent = [json.loads(value)["n"] for value in stage.values_of(TOPIC) if value]
-        assert sent == list(range(len(sends)))
-
-    asyncio.run(scene())
-
-
 def test_events_are_sent_while_the_store_is_down(stage: Stage, postgres: Postgres) -> None:
     async def scene() -> None:
         app = stage.app()

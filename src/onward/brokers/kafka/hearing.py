@@ -8,8 +8,12 @@ thread; where thousands of messages are under way, it is cheaper to look.
 from __future__ import annotations
 
 import asyncio
+import logging
 from threading import Thread
+from time import sleep
 from typing import Protocol
+
+logger = logging.getLogger("onward.kafka")
 
 POLL_S = 0.2
 LOOK_S = 0.001
@@ -72,10 +76,18 @@ class Listening:
 
     def _run(self) -> None:
         while not self._closing or self._producing.under_way:
-            if self._producing.poll(POLL_S) and not self._telling and not self._loop.is_closed():
+            if self._hear() and not self._telling and not self._loop.is_closed():
                 self._telling = True
                 self._loop.call_soon_threadsafe(self._tell)
         self._producing.let_go()
+
+    def _hear(self) -> bool:
+        try:
+            return self._producing.poll(POLL_S)
+        except Exception:  # whatever the library calls raised, such as a handler of its log: others wait for answers
+            logger.exception("hearing what became of messages failed, and goes on")
+            sleep(LOOK_S)
+            return True
 
     def _tell(self) -> None:
         self._telling = False  # first: what comes from now on is told anew
@@ -108,21 +120,22 @@ class Looking:
         self._timer = self._loop.call_later(IDLE_S, self._look)
 
     def _look(self) -> None:
-        try:
-            self._hear()
-        finally:  # whatever was raised by what the library calls, such as a handler of its log
-            self._soon = self._producing.under_way > 0
-            if self._soon or not self._closing:
-                busy_s = LOOK_S if self._in_vain < MOST_IN_VAIN else SELDOM_S
-                self._timer = self._loop.call_later(busy_s if self._soon else IDLE_S, self._look)
-            else:
-                self._end()
+        self._hear()
+        self._soon = self._producing.under_way > 0
+        if self._soon or not self._closing:
+            busy_s = LOOK_S if self._in_vain < MOST_IN_VAIN else SELDOM_S
+            self._timer = self._loop.call_later(busy_s if self._soon else IDLE_S, self._look)
+        else:
+            self._end()
 
     def _hear(self) -> None:
         self._in_vain += 1
-        if self._producing.poll(0):
-            self._in_vain = 0
-            self._producing.tell()
+        try:
+            if self._producing.poll(0):
+                self._in_vain = 0
+                self._producing.tell()
+        except Exception:  # as above
+            logger.exception("hearing what became of messages failed, and goes on")
 
     def _end(self) -> Thread:
         if self._ending is None:

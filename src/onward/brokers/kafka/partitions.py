@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from confluent_kafka import KafkaError
@@ -38,7 +37,7 @@ class Partitions:
         self._turns: dict[str, asyncio.Lock] = {}
         self._asking: Counter[str] = Counter()  # who asks about a topic, or waits for who does
         self._asks: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, tuple[float, Callable[[], OnwardError]]] = {}  # when, and what to tell who waited then
+        self._failed: dict[str, tuple[float, OnwardError]] = {}  # when, and what who waited then is told a copy of
 
     def doubt(self, topics: Iterable[str]) -> None:
         """Look again before the next use. Who has looked and not yet asked `of` goes on with what was known."""
@@ -63,28 +62,27 @@ class Partitions:
                 if not self._fresh(topic) and not self._failed_since(came_at, topic):
                     await self._asked(topic)
                 if failed := self._failed_since(came_at, topic):
-                    raise failed()
+                    raise _copy(failed)
         finally:
             self._asking[topic] -= 1
 
-    def _failed_since(self, moment: float, topic: str) -> Callable[[], OnwardError] | None:
-        """What one heard is told to all who waited then, each in an error of its own."""
+    def _failed_since(self, moment: float, topic: str) -> OnwardError | None:
+        """What one heard is told to all who waited then."""
         failed_at, error = self._failed.get(topic, (0.0, None))
         return error if failed_at >= moment else None
 
     async def _asked(self, topic: str) -> None:
         """By a task of its own: what is asked for one who goes away is for those who wait behind it."""
         asked = self._asks.get(topic)
-        if asked is None:
+        if asked is None or asked.done():
             asked = self._asks[topic] = asyncio.create_task(self._ask(topic))
-            asked.add_done_callback(lambda _: self._asks.pop(topic))
         await asyncio.shield(asked)
 
     async def _ask(self, topic: str) -> None:
         try:
             await self.look([topic])
         except OnwardError as error:
-            self._failed[topic] = monotonic(), partial(type(error), str(error), **error.fields)
+            self._failed[topic] = monotonic(), _copy(error)
         else:
             self._failed.pop(topic, None)
             await self.measure([topic])
@@ -166,6 +164,13 @@ class Partitions:
             return found
         turn, by_key = self._turn % count, iter(found)
         return [turn if key is None else next(by_key) for key in keys]
+
+
+def _copy(error: OnwardError) -> OnwardError:
+    """One that is raised keeps what it passed through, and is for one to raise."""
+    found = type(error)(str(error), **error.fields)
+    found.__cause__ = error.__cause__
+    return found
 
 
 def _of_all(error: OnwardError) -> bool:

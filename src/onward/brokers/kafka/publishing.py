@@ -88,6 +88,8 @@ class _Batch:
     """
 
     def __init__(self, done: asyncio.Future[None], complete: deque[_Batch]) -> None:
+        self.begun = False
+        """Whether it has had its turn."""
         self.handed = 0
         self.asked = 0
         self.told = 0
@@ -274,6 +276,7 @@ class Sender:
         refused: OnwardError | None = None
         entries: Iterable[_Entry] = zip(messages, batch.answers(lanes), strict=True)
         if len(lanes) == 1 and not self._queue and not self.abandoned:  # nobody comes before it
+            batch.begun = True
             left = self._hand_over(entries, batch)
             entries = [] if left is None else [left[0]]
         try:
@@ -284,7 +287,7 @@ class Sender:
             in_time = await batch.ended(deadline)
         except TimeoutError:
             in_time = False
-        if not in_time and not batch.handed:
+        if not in_time and not batch.begun:
             return BrokerError(
                 f"Sending to Kafka at {self._client.address.servers} was not begun within {self.timeout_s:g} s, as what"
                 " came before was still being handed over: nothing was sent. Send it again.",
@@ -313,6 +316,7 @@ class Sender:
         self._queue += 1
         try:
             async with asyncio.timeout_at(deadline), self._handing:
+                batch.begun = True
                 return await self._enqueue(entries, lanes, events, batch)
         finally:
             self._queue -= 1

@@ -160,8 +160,9 @@ def test_a_client_that_is_over_is_let_go_at_once_and_not_by_the_event_loop(
     assert let_go == ["onward-kafka-ending" if gathers else "onward-kafka-producer"]
 
 
-def test_whatever_is_raised_while_answers_are_looked_for_they_are_looked_for_again(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("gathers", [False, True])
+def test_whatever_is_raised_while_answers_are_heard_of_they_are_heard_of_again(
+    gathers: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Raising(Crowded):
         raised = 0
@@ -173,17 +174,15 @@ def test_whatever_is_raised_while_answers_are_looked_for_they_are_looked_for_aga
             return super().poll(timeout_s)
 
     monkeypatch.setattr(publishing, "Producer", Raising)
-    told: list[object] = []
 
     async def scene() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
-        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=True)
+        sender = Sender(Client(parse("kafka://127.0.0.1:1"), "till"), gathers=gathers)
         async with asyncio.timeout(PATIENCE_S):
             await sender.send(*_messages(1, ROOM))
             await sender.close()
 
     asyncio.run(scene())
-    assert list(map(type, told)) == [ValueError] * 3
+    assert [each.levelname for each in caplog.records if each.exc_info] == ["ERROR"] * 3
 
 
 @pytest.mark.parametrize("gathers", [False, True])
@@ -197,9 +196,28 @@ def test_what_never_had_its_turn_is_not_in_doubt(gathers: bool, monkeypatch: pyt
         sends = [sender.send(*_messages(call, count)) for call, count in enumerate((ROOM + 1, 1, 2))]
         first, *behind = await asyncio.gather(*sends, return_exceptions=True)
         assert isinstance(first, PublishUncertainError)
+        assert sender.abandoned
         assert list(map(type, behind)) == [BrokerError] * 2
         assert all("sent. Send it again." in str(each) for each in behind)
         assert producer.sent == [b"0 0", b"0 1", b"0 2"]
+        await sender.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_whoever_finds_no_room_in_time_gives_up_what_takes_it(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be there for good: what its sender no more waits for does not expire."""
+    monkeypatch.setattr(publishing, "Producer", Mute)
+
+    async def scene() -> None:
+        sender = Sender(Client(parse("kafka://127.0.0.1:1?delivery.timeout.ms=300"), "till"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sender.send(*_messages(0, ROOM)), 0.1)
+        with pytest.raises(PublishUncertainError) as found:
+            await sender.send(*_messages(1, count))
+        assert found.value.fields["lanes"] == [("orders", 0)]
+        assert sender.abandoned
         await sender.close()
 
     asyncio.run(scene())
