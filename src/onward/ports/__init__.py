@@ -15,7 +15,18 @@ from onward.ports.accounts import Attempt, Claim, DeadLetter, Retried, Settlemen
 from onward.ports.broker import Broker, Consumer, Group, Log
 from onward.ports.capabilities import Capabilities
 from onward.ports.clock import Clock
-from onward.ports.records import DELIVERY_BYTES, Alike, Delivery, Outgoing, Place, Record, Repeated, Shift, WireType
+from onward.ports.records import (
+    DELIVERY_BYTES,
+    Alike,
+    Delivery,
+    Outgoing,
+    Place,
+    Record,
+    Repeated,
+    Shift,
+    WireType,
+    fields_of,
+)
 from onward.ports.registration import HandlerEntry, ServiceEntry, SubscriptionEntry
 from onward.ports.store import Returned, Store, Unit
 from onward.ports.transaction import Result, SyncTransaction, Transaction
@@ -50,4 +61,5 @@ __all__ = [
     "Transaction",
     "Unit",
     "WireType",
+    "fields_of",
 ]

@@ -43,27 +43,16 @@ class Outgoing(NamedTuple):
     due: int | None = None  # microseconds since the epoch, before which it may not be in the log
 
 
+@dataclass(slots=True, eq=False)
 class Alike(Sequence[Outgoing]):
     """Many new events of one type, with one `extra`, by columns: each is made when it is asked for."""
 
-    __slots__ = ("extra", "keys", "topic", "type", "values", "version")
-
-    def __init__(
-        self,
-        topic: str,
-        type: str,
-        version: int,
-        values: Sequence[bytes | None],
-        keys: Sequence[str | None],
-        extra: bytes | None,
-    ) -> None:
-        """As many keys as values."""
-        self.topic = topic
-        self.type = type
-        self.version = version
-        self.values = values
-        self.keys = keys
-        self.extra = extra
+    topic: str
+    type: str
+    version: int
+    values: Sequence[bytes | None]
+    keys: Sequence[str | None]  # as many
+    extra: bytes | None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -87,6 +76,18 @@ class Alike(Sequence[Outgoing]):
                 for value, key in zip(self.values, self.keys, strict=True)
             ]
         )
+
+
+def fields_of(events: Sequence[Outgoing]) -> tuple[tuple[Any, ...], ...]:
+    """Events turned by a quarter: a tuple for each field of Outgoing, with a place for each event."""
+    if not events:
+        return ((),) * len(Outgoing._fields)
+    if not isinstance(events, Alike):
+        return tuple(zip(*events, strict=True))
+    count = len(events)
+    shared = [(each,) * count for each in (events.topic, events.type, events.version, events.extra, None)]
+    topics, types, versions, extras, none = shared
+    return topics, types, versions, tuple(events.values), tuple(events.keys), extras, none, none, none
 
 
 class Place(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, overload
 import msgspec
 
 from onward.ids import split, uuid7_joined
-from onward.ports import Outgoing
+from onward.ports import Outgoing, fields_of
 
 KINDS_KEPT = 256
 ID_BYTES = 16
@@ -112,7 +112,7 @@ class _Events(Sequence[Outgoing]):
 
 def columns_of(events: Sequence[Outgoing], service: str) -> Columns:
     """Of one event or more. One without an id is given one; one without a source comes from this service."""
-    topics, names, versions, values, keys, extras, own_ids, sources, _ = zip(*events, strict=True)
+    topics, names, versions, values, keys, extras, own_ids, sources, _ = fields_of(events)
     sources = tuple([source or service for source in sources]) if any(sources) else (service,) * len(events)
     kinds = zip(topics, names, versions, sources, strict=True)
     alike = len(events) == 1 or max(map(len, map(set, (topics, names, versions, sources)))) == 1

@@ -19,7 +19,7 @@ from onward.delays import DELAYED, micros_of
 from onward.errors import BacklogFullError
 from onward.ids import uuid7_bytes
 from onward.partitioning import partitions_of
-from onward.ports import DELIVERY_BYTES, Alike, Outgoing, Record
+from onward.ports import DELIVERY_BYTES, Outgoing, Record, fields_of
 from onward.sqlite.database import Database
 from onward.sqlite.delayed import hold
 from onward.sqlite.failures import translate
@@ -41,7 +41,7 @@ _value_of = itemgetter(2)
 
 
 class _Columns(NamedTuple):
-    """Events turned by a quarter: a tuple for each field of `Outgoing`, with a place for each event."""
+    """As `fields_of`."""
 
     topic: tuple[str, ...]
     type: tuple[str, ...]
@@ -204,21 +204,7 @@ class FileLog:
 
 
 def _columns(events: Sequence[Outgoing]) -> _Columns:
-    if isinstance(events, Alike):
-        count = len(events)
-        none = (None,) * count
-        return _Columns(
-            (events.topic,) * count,
-            (events.type,) * count,
-            (events.version,) * count,
-            tuple(events.values),
-            tuple(events.keys),
-            (events.extra,) * count,
-            none,
-            none,
-            none,
-        )
-    return _Columns(*zip(*events, strict=True)) if events else _Columns(*[()] * len(Outgoing._fields))
+    return _Columns(*fields_of(events))
 
 
 def _is_one(column: tuple[object, ...]) -> bool:

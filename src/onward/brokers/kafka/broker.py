@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from time import time_ns
 
@@ -18,7 +18,7 @@ from onward.brokers.kafka.outlet import KafkaOutlet
 from onward.brokers.kafka.partitions import Partitions
 from onward.brokers.kafka.publishing import FEW, Senders, lanes_of
 from onward.errors import BrokerError, EncodeError, PublishUncertainError
-from onward.ports import Alike, Capabilities, Group, Outgoing
+from onward.ports import Alike, Capabilities, Group, Outgoing, fields_of
 from onward.topics import Topic
 
 
@@ -36,9 +36,7 @@ class KafkaBroker:
         self._cluster = Cluster(self._client)
         self.log = KafkaLog(self._client, self._cluster)
         self._consumers: set[KafkaConsumer] = set()
-        self._quick = Senders(self._client)
-        self._gathering = Senders(self._client, gathers=True)
-        self._senders = self._quick  # of these two
+        self._senders = Senders(self._client)
         self._partitions = Partitions(self._cluster)
         self._headings = wire.Headings()
         self.outlet = KafkaOutlet(self._client, self._partitions)
@@ -52,14 +50,8 @@ class KafkaBroker:
     async def publish(self, outgoing: Sequence[Outgoing], source: str) -> None:
         topics = {outgoing.topic} if isinstance(outgoing, Alike) else {event.topic for event in outgoing}
         await self._partitions.prepare(topics)
-        if len(topics) == 1:
-            await self._sent(self._partitions.room(*topics), outgoing, source)
-            return
-        rooms: dict[int, list[Outgoing]] = {}
-        for event in outgoing:
-            rooms.setdefault(self._partitions.room(event.topic), []).append(event)
         published = 0
-        for room, events in rooms.items():
+        for room, events in self._by_room(outgoing, topics).items():
             try:
                 await self._sent(room, events, source)
             except (BrokerError, EncodeError) as error:
@@ -72,19 +64,25 @@ class KafkaBroker:
                 ) from error
             published += len(events)
 
+    def _by_room(self, outgoing: Sequence[Outgoing], topics: set[str]) -> Mapping[int, Sequence[Outgoing]]:
+        of_topics = {topic: self._partitions.room(topic) for topic in topics}
+        rooms = {*of_topics.values()}
+        if len(rooms) == 1:
+            return {rooms.pop(): outgoing}
+        found: dict[int, list[Outgoing]] = {}
+        for event in outgoing:
+            found.setdefault(of_topics[event.topic], []).append(event)
+        return found
+
     async def _sent(self, room: int, events: Sequence[Outgoing], source: str) -> None:
         micros = time_ns() // 1_000
-        topics: Sequence[str]
-        if isinstance(events, Alike):
-            topics, values, texts = [events.topic] * len(events), events.values, events.keys
-        else:
-            topics, _, _, values, texts, *_ = zip(*events, strict=True)
+        topics, _, _, values, texts, *_ = fields_of(events)
         keys = [None if text is None else text.encode() for text in texts]
         places = self._partitions.of(topics, keys)
         headings = self._headings.of_all(events, ids.uuid7_texts(len(events)), source, wire.moment(micros))
         messages = zip(topics, values, keys, places, repeat(micros // 1_000), headings, strict=False)
         if self._senders.idle:  # or what goes by one of the two could overtake what goes by the other
-            self._senders = self._quick if len(events) <= FEW else self._gathering
+            self._senders.gathers = len(events) > FEW
         await self._senders.of(room).send(messages, lanes_of(topics, places), events)
 
     async def consume(self, group: Group) -> KafkaConsumer:
@@ -98,7 +96,6 @@ class KafkaBroker:
     async def close(self) -> None:
         for consumer in list(self._consumers):
             await consumer.close()
-        await self._quick.close()
-        await self._gathering.close()
+        await self._senders.close()
         await self.outlet.close()
         await asyncio.to_thread(self.log.close)

@@ -13,6 +13,7 @@ from onward.brokers.kafka.cuts import find_cuts
 from onward.brokers.kafka.fetching import Fetcher, Request
 from onward.brokers.kafka.numbers import runs
 from onward.brokers.kafka.places import Mark, TopicState, doubts, shifts
+from onward.brokers.kafka.waiters import settle, settled
 from onward.ports import Delivery, Group, Record
 from onward.telemetry.failpoints import reach
 
@@ -72,22 +73,20 @@ class KafkaConsumer:
                 return None
 
     async def _rest(self, until: float) -> bool:
-        """Whether we were woken, by then on the loop's clock. What `asyncio.timeout` around an Event does, in less."""
+        """Whether we were woken, by then on the loop's clock."""
         if not self._woken:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.add(waiter)
-            timer = self._loop.call_at(until, _end, waiter)
             try:
-                await waiter
+                await settled(waiter, until)
             finally:
-                timer.cancel()
                 self._waiters.discard(waiter)
         return self._woken
 
     def _wake(self) -> None:
         self._woken = True
         for waiter in self._waiters:
-            _end(waiter)
+            settle(waiter)
 
     def _mark(self, records: list[Record]) -> str:
         """The log that these are of, as its leader was when it wrote the last of them."""
@@ -165,8 +164,3 @@ class KafkaConsumer:
         self._left(self)
         if failed is not None:
             raise failed
-
-
-def _end(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -8,12 +8,8 @@ thread; where thousands of messages are under way, it is cheaper to look.
 from __future__ import annotations
 
 import asyncio
-import logging
 from threading import Thread
-from time import sleep
 from typing import Protocol
-
-logger = logging.getLogger("onward.kafka")
 
 POLL_S = 0.2
 LOOK_S = 0.001
@@ -26,7 +22,10 @@ class Producing(Protocol):
     """What is heard for."""
 
     def poll(self, wait_s: float) -> bool:
-        """Have the client call back with the answers that are there, or come by then; whether any are to be told."""
+        """Have the client call back with the answers that are there, or come by then; whether any are to be told.
+
+        Raises nothing.
+        """
         ...
 
     def tell(self) -> None:
@@ -76,18 +75,10 @@ class Listening:
 
     def _run(self) -> None:
         while not self._closing or self._producing.under_way:
-            if self._hear() and not self._telling and not self._loop.is_closed():
+            if self._producing.poll(POLL_S) and not self._telling and not self._loop.is_closed():
                 self._telling = True
                 self._loop.call_soon_threadsafe(self._tell)
         self._producing.let_go()
-
-    def _hear(self) -> bool:
-        try:
-            return self._producing.poll(POLL_S)
-        except Exception:  # whatever the library calls raised, such as a handler of its log: others wait for answers
-            logger.exception("hearing what became of messages failed, and goes on")
-            sleep(LOOK_S)
-            return True
 
     def _tell(self) -> None:
         self._telling = False  # first: what comes from now on is told anew
@@ -130,12 +121,9 @@ class Looking:
 
     def _hear(self) -> None:
         self._in_vain += 1
-        try:
-            if self._producing.poll(0):
-                self._in_vain = 0
-                self._producing.tell()
-        except Exception:  # as above
-            logger.exception("hearing what became of messages failed, and goes on")
+        if self._producing.poll(0):
+            self._in_vain = 0
+            self._producing.tell()
 
     def _end(self) -> Thread:
         if self._ending is None:

@@ -30,9 +30,7 @@ class KafkaOutlet:
 
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
-        self._quick = Senders(client, ends=True)
-        self._gathering = Senders(client, gathers=True, ends=True)
-        self._senders = self._quick  # of these two
+        self._senders = Senders(client, ends=True)
         self._under_way: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()
         self._term = 0
@@ -45,8 +43,7 @@ class KafkaOutlet:
         self._term += 1
         self._failed = ()
         self._rooms.clear()
-        self._quick.begin()
-        self._gathering.begin()
+        self._senders.begin()
 
     async def places(self, columns: Columns) -> Sequence[Answer]:
         topics = {kind.topic for kind in columns.kinds}
@@ -76,8 +73,7 @@ class KafkaOutlet:
             await asyncio.gather(*sends)
         except BaseException as error:
             self._broken = True
-            self._quick.abandon()  # what waits behind it must not go before it
-            self._gathering.abandon()
+            self._senders.abandon()  # what waits behind it must not go before it
             self._partitions.doubt(topics)
             if self._under_way:  # they end now, and none of them in a later term; one of them may have failed first
                 await asyncio.wait(self._under_way, timeout=ENDS_S)
@@ -97,7 +93,7 @@ class KafkaOutlet:
     async def _handed(self, batch: Batch, topics: Collection[str]) -> list[asyncio.Task[None]]:
         """One for each of the producers that these topics need."""
         await self._partitions.measure(topics)
-        await self._turn_to(self._quick if len(batch.columns) <= FEW else self._gathering)
+        await self._turn_to(gathers=len(batch.columns) > FEW)
         if self._broken or self._senders.ended:
             raise BrokerError("A send before this one failed, and nothing is sent behind what that one left out.")
         by_room: dict[int, set[str]] = {}
@@ -110,17 +106,17 @@ class KafkaOutlet:
         parts = [(_of(batch, ours), room) for room, ours in by_room.items()]
         return [self._hand(part, room) for part, room in parts if part is not None]
 
-    async def _turn_to(self, senders: Senders) -> None:
-        """Send by these, or soon: nothing goes by one of the two while something is under way by the other."""
-        if senders is self._senders or self._senders.ended:
+    async def _turn_to(self, *, gathers: bool) -> None:
+        """Send by that kind, or soon: nothing goes by one of the two while something is under way by the other."""
+        if gathers is self._senders.gathers or self._senders.ended:
             return
         if self._under_way:
-            if senders is self._quick:  # what is few goes with the others
+            if not gathers:  # what is few goes with the others
                 return
             ended, _ = await asyncio.wait(self._under_way)
             if any(each.cancelled() or each.exception() for each in ended):
                 return
-        self._senders = senders
+        self._senders.gathers = gathers
 
     def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
         task = asyncio.create_task(self._tried(self._senders.of(room), batch))
@@ -140,8 +136,7 @@ class KafkaOutlet:
             raise
 
     async def close(self) -> None:
-        await self._quick.close()
-        await self._gathering.close()
+        await self._senders.close()
 
 
 def _ready(batch: Batch) -> tuple[Iterator[Prepared], Lanes, Sequence[Outgoing]]:

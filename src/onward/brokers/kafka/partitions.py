@@ -46,7 +46,10 @@ class Partitions:
                 self._counts[topic] = self._counts[topic][0], 0.0
 
     async def prepare(self, topics: Iterable[str]) -> None:
-        """`look` and `measure`. Of one topic, who comes first goes on first, whether or not there was to be asked."""
+        """Have them known for `of` and `room`; one that nobody declared is created. Raises BrokerError.
+
+        Of one topic, who comes first goes on first, whether or not there was anything to be asked.
+        """
         for topic in topics:
             if self._asking[topic] or not self._fresh(topic):
                 await self._in_turn(topic)
@@ -80,7 +83,7 @@ class Partitions:
 
     async def _ask(self, topic: str) -> None:
         try:
-            await self.look([topic])
+            await self._look(topic)
         except OnwardError as error:
             self._failed[topic] = monotonic(), _copy(error)
         else:
@@ -102,19 +105,17 @@ class Partitions:
         """The most bytes that key, value and extensions of an event may have."""
         return self._rooms[topic][0]
 
-    async def look(self, topics: Iterable[str]) -> None:
-        """Have them known for `of`; one that nobody declared is created. Raises BrokerError."""
-        for topic in topics:
-            known, until = self._counts.get(topic, (0, 0.0))
-            if monotonic() <= until:
-                continue
-            if not known:
-                await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
-            # None where a partition has no leader just now, or somebody has deleted the topic.
-            count = await asyncio.to_thread(self._cluster.partitions, topic) or known
-            if not count:
-                raise _unled(topic)
-            self._counts[topic] = count, monotonic() + COUNT_EVERY_S
+    async def _look(self, topic: str) -> None:
+        known, until = self._counts.get(topic, (0, 0.0))
+        if monotonic() <= until:
+            return
+        if not known:
+            await asyncio.to_thread(self._cluster.ensure, [Topic.by_name(topic)])
+        # None where a partition has no leader just now, or somebody has deleted the topic.
+        count = await asyncio.to_thread(self._cluster.partitions, topic) or known
+        if not count:
+            raise _unled(topic)
+        self._counts[topic] = count, monotonic() + COUNT_EVERY_S
 
     async def barred(self, topics: Iterable[str]) -> dict[str, BrokerError]:
         """Have the others known for `of`; why these take no events now, all of whose partitions have to be there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,10 +18,13 @@ from onward.brokers.kafka.client import LIBRARY_LOG, Client
 from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
 from onward.brokers.kafka.hearing import Hearing, Listening, Looking
+from onward.brokers.kafka.waiters import settle, settled
 from onward.brokers.kafka.wire import Headers
 from onward.errors import BrokerError, EncodeError, OnwardError, PublishUncertainError
 from onward.ledger import Lane
 from onward.ports import Outgoing
+
+logger = logging.getLogger("onward.kafka")
 
 FEW = 64  # events: more of them are gathered
 GATHER_MS = 1
@@ -142,21 +146,13 @@ class _Batch:
     def end(self) -> None:
         """No more is handed over."""
         self.handed_over = True
-        if self.over and not self.done.done():
-            self.done.set_result(None)
+        if self.over:
+            settle(self.done)
 
     async def ended(self, deadline: float) -> bool:
         """Whether all is told, by then on the loop's clock; also where the loop had no turn to hear it."""
-        timer = self.done.get_loop().call_at(deadline, self._give_up)
-        try:
-            await self.done
-        finally:
-            timer.cancel()
+        await settled(self.done, deadline)
         return self.over
-
-    def _give_up(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
 
     @property
     def over(self) -> bool:
@@ -229,15 +225,15 @@ class Sender:
             self._ended_by = self._client.teller.scrub(str(error.args[0]))
             LIBRARY_LOG.info("a producer ended: %s", self._ended_by)
             self.abandon()
+        except Exception:  # of what it calls, such as a handler of its log: whoever waits for answers still does
+            logger.exception("hearing what became of messages failed, and goes on")
         return bool(self._complete) or self._full
 
     def tell(self) -> None:
         self._full = False
         self._room.set()
         while self._complete:
-            done = self._complete.popleft().done
-            if not done.done():
-                done.set_result(None)
+            settle(self._complete.popleft().done)
 
     @property
     def under_way(self) -> int:
@@ -435,17 +431,21 @@ class Sender:
 
 
 class Senders:
-    """A producer for each size of batch that topics take: most take the same. Order holds within one of them."""
+    """A producer for few messages at a time and one for many, of each size of batch that topics take.
 
-    def __init__(self, client: Client, *, gathers: bool = False, ends: bool = False) -> None:
+    Most take the same. Order holds within one of them: `gathers`, which says of which kind those are that are given
+    out, has to stay while anything is under way.
+    """
+
+    def __init__(self, client: Client, *, ends: bool = False) -> None:
         """One that has ended is replaced at its next use; where it `ends`, as a Sender does, by `begin` alone."""
+        self.gathers = False
         self._client = client
-        self._gathers = gathers
         self._ends = ends
-        self._senders: dict[int, Sender] = {}
+        self._senders: dict[tuple[bool, int], Sender] = {}
 
     def begin(self) -> None:
-        self._senders = {size: each for size, each in self._senders.items() if not each.abandoned}
+        self._senders = {kind: each for kind, each in self._senders.items() if not each.abandoned}
 
     @property
     def idle(self) -> bool:
@@ -454,17 +454,15 @@ class Senders:
 
     @property
     def ended(self) -> bool:
-        """Whether one has."""
-        return any(each.abandoned for each in self._senders.values())
+        """Whether one has, of the kind that is given out."""
+        return any(each.abandoned for (gathers, _), each in self._senders.items() if gathers is self.gathers)
 
     def of(self, room: int) -> Sender:
         """The one for a topic whose messages may hold so many bytes."""
-        batch_bytes = _batch_bytes(room)
-        sender = self._senders.get(batch_bytes)
+        kind = self.gathers, _batch_bytes(room)
+        sender = self._senders.get(kind)
         if sender is None or (sender.abandoned and not self._ends):
-            sender = self._senders[batch_bytes] = Sender(
-                self._client, batch_bytes, gathers=self._gathers, ends=self._ends
-            )
+            sender = self._senders[kind] = Sender(self._client, kind[1], gathers=self.gathers, ends=self._ends)
         return sender
 
     def alone(self, room: int, longest_s: float) -> Sender:

@@ -37,7 +37,7 @@ class Cluster:
 def partitions() -> Partitions:
     cluster: Any = Cluster()
     found = Partitions(cluster)
-    asyncio.run(found.look(["orders"]))
+    asyncio.run(found.prepare(["orders"]))
     return found
 
 
