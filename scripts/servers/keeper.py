@@ -84,6 +84,7 @@ def _say(answer: Answer) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # told again, it would leave what it is about to end
     raise SystemExit(0)
 
 
@@ -99,6 +100,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         keeper.close()
         shutil.rmtree(folder, ignore_errors=True)
 
