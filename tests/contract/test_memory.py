@@ -23,6 +23,7 @@ from onward.testing.contracts import (
     OpenBroker,
     OpenDelays,
     OpenStore,
+    ParkingContract,
     Published,
     ReadingContract,
     RegistrationContract,
@@ -100,6 +101,7 @@ class TestMemoryDelays(DelayContract):
 class TestMemoryStore(
     AccountContract,
     DeadLetterContract,
+    ParkingContract,
     LogElsewhereContract,
     ReadingContract,
     RegistrationContract,

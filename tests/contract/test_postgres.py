@@ -27,6 +27,7 @@ from onward.testing.contracts import (
     OpenView,
     OutboxBench,
     OutboxContract,
+    ParkingContract,
     Published,
     ReadingContract,
     RegistrationContract,
@@ -70,6 +71,7 @@ class DatabaseInspection:
 class TestPostgresStore(
     AccountContract,
     DeadLetterContract,
+    ParkingContract,
     LogElsewhereContract,
     ReadingContract,
     RegistrationContract,

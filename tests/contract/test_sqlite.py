@@ -34,6 +34,7 @@ from onward.testing.contracts import (
     OpenView,
     OutboxBench,
     OutboxContract,
+    ParkingContract,
     Published,
     ReadingContract,
     RegistrationContract,
@@ -124,6 +125,7 @@ class TestSqliteDelays(DelayContract):
 class TestSqliteStore(
     AccountContract,
     DeadLetterContract,
+    ParkingContract,
     LogElsewhereContract,
     ReadingContract,
     RegistrationContract,

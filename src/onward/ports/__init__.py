@@ -11,7 +11,7 @@ place in its partition; `tag` is whatever hashable the broker uses for the wire 
 
 from __future__ import annotations
 
-from onward.ports.accounts import Attempt, Claim, DeadLetter, Retried, Settlement
+from onward.ports.accounts import Attempt, Claim, DeadLetter, Parked, Queues, Retried, Settlement
 from onward.ports.broker import Broker, Consumer, Group, Log
 from onward.ports.capabilities import Capabilities
 from onward.ports.clock import Clock
@@ -46,7 +46,9 @@ __all__ = [
     "HandlerEntry",
     "Log",
     "Outgoing",
+    "Parked",
     "Place",
+    "Queues",
     "Record",
     "Repeated",
     "Result",

@@ -42,6 +42,8 @@ class Claim:
     joined: dict[str, int] = field(default_factory=dict)  # handler -> first offset it is owed
     mark: str = ""  # stored beside the position by the next settle; "" leaves what is there
     marked: int | None = None  # the suspect event it set a mark for last
+    blocked: set[tuple[str, str]] = field(default_factory=set)  # (handler, key): its events are parked, not run
+    begun: dict[int, Parked] = field(default_factory=dict)  # parked events in hand by id, as they were before the try
     arrivals: Arrivals = field(kw_only=True)  # of it a settle stores what is done by its position
 
 
@@ -58,6 +60,13 @@ class DeadLetter(NamedTuple):
     first_at: float
     envelope: Envelope
     value: bytes | None
+    blocks: bool = False  # what comes later in its key is parked for its handler, until somebody has decided
+
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The (handler, key) that it blocks."""
+        key = self.envelope.key
+        return (self.handler, key) if self.blocks and key is not None else None
 
 
 class Retried(NamedTuple):
@@ -67,12 +76,43 @@ class Retried(NamedTuple):
     letter: DeadLetter
 
 
+class Parked(NamedTuple):
+    """An event that waits in the store for its key, as one handler meets it; `id` names it there, 0 for a new one.
+
+    `attempts` failed, the last of them of `error`; `begun` are tries since, of which nobody knows that they ended.
+    """
+
+    handler: str
+    offset: int
+    envelope: Envelope
+    value: bytes | None
+    attempts: int = 0
+    error: str = ""
+    fingerprint: str = ""
+    first_at: float = 0.0
+    begun: int = 0
+    id: int = 0
+
+    @property
+    def place(self) -> tuple[str, str]:
+        key = self.envelope.key
+        assert key is not None
+        return self.handler, key
+
+
+class Queues(NamedTuple):
+    """What is parked on a claim's partition and may run now, and the (handler, key)s with nothing parked any more."""
+
+    due: list[Parked]
+    empty: list[tuple[str, str]]
+
+
 @dataclass(slots=True)
 class Settlement:
     """What one commit says about an account, beside the handlers' effects."""
 
     position: Position
-    succeeded: dict[str, int] = field(default_factory=dict)  # handler -> events
+    succeeded: dict[str, int] = field(default_factory=dict)  # handler -> events, but for those that were parked
     skipped: int = 0  # events that no handler here is for
     passed: dict[str, int] = field(default_factory=dict)  # handler -> events for others alone, or before it joined
     dead: list[DeadLetter] = field(default_factory=list)
@@ -83,4 +123,8 @@ class Settlement:
     shift: Shift | None = None  # why the position is where no handling led it
     clears_unclean: bool = True  # False for an attempt mark: the event has not run yet
     revived: list[int] = field(default_factory=list)  # ids of dead letters that succeeded on retry
+    parked: list[Parked] = field(default_factory=list)  # to wait behind what waits in their keys already
+    unparked: list[Parked] = field(default_factory=list)  # over: succeeded, or dead letters of this commit
+    put_off: list[tuple[Parked, float | None]] = field(default_factory=list)  # as they are now; not due before
+    freed: list[tuple[str, str]] = field(default_factory=list)  # found empty in this transaction
     still_dead: list[Retried] = field(default_factory=list)  # about to run again, or failed again: as they are from now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from onward.ports.accounts import Claim, Retried, Settlement
+from onward.ports.accounts import Claim, Queues, Retried, Settlement
 from onward.ports.capabilities import Capabilities
 from onward.ports.records import Outgoing
 from onward.ports.registration import ServiceEntry
@@ -55,6 +55,13 @@ class Unit(Protocol):
 
     async def retrying(self, claim: Claim) -> list[Retried]:
         """Dead letters of this account that someone asked to run again, oldest first, at most 100."""
+        ...
+
+    async def queues(self, claim: Claim, now: float) -> Queues:
+        """What is parked here behind no dead letter: at most 100, key by key, each key's in order, and 100 empty keys.
+
+        Nobody parks anything behind those keys until this transaction ends, so that they can be freed with it.
+        """
         ...
 
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:

@@ -20,6 +20,8 @@ from onward.ports import (
     DeadLetter,
     HandlerEntry,
     Outgoing,
+    Parked,
+    Queues,
     Retried,
     ServiceEntry,
     Settlement,
@@ -32,7 +34,7 @@ from onward.sqlite.failures import translate
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, refuse_unknown
 from onward.stores.result import StatementResult
-from onward.stores.settling import claim_lost
+from onward.stores.settling import MOST_AT_ONCE, blocked_here, claim_lost, tallies
 from onward.stores.transaction import Statements
 from onward.stores.unit import SqliteUnit
 
@@ -75,6 +77,16 @@ class StoredLetter:
     state: str = "dead"
 
 
+@dataclass(slots=True)
+class MemoryQueue:
+    """The row of a blocked key: what `letter` it waits for, None when that is decided, and what is parked behind it."""
+
+    partition: int
+    letter: int | None = None
+    due: float = 0.0
+    parked: list[Parked] = field(default_factory=list)
+
+
 class Tally(NamedTuple):
     """What became of the events of one handler on one partition."""
 
@@ -99,6 +111,7 @@ class MemoryStore:
         self.subscriptions: list[MemorySubscription] = []
         self.letters: list[StoredLetter] = []
         self.tallies: dict[tuple[int, int, str], Tally] = {}
+        self.queues: dict[tuple[int, str, str], MemoryQueue] = {}
         self.shifts: list[tuple[int, Shift]] = []
         self.settled: list[Callable[[Claim, Position, Settlement], None]] = []
         self._database = database
@@ -108,6 +121,7 @@ class MemoryStore:
         self._statements = Statements(database, service, now)
         self._queries = Queries(database)
         self._staged: list[Callable[[], None]] = []
+        self._last_parked = 0
         self._closed = False
         database.after_commit.append(self._apply)
 
@@ -116,6 +130,7 @@ class MemoryStore:
         await self.close()
         other = MemoryStore(self._database, self._prepare, self._service, now=self._now)
         other.subscriptions, other.letters, other.tallies = self.subscriptions, self.letters, self.tallies
+        other.queues, other._last_parked = self.queues, self._last_parked
         return other
 
     def unit(self) -> MemoryUnit:
@@ -218,8 +233,13 @@ class MemoryStore:
             dict(account.attempts),
             {name: handler.joined[partition] for name, handler in handlers.items()},
             account.mark,
+            blocked=self._blocked(subscription, partition),
             arrivals=Arrivals.after(account.arrivals),
         )
+
+    def _blocked(self, subscription: int, partition: int) -> set[tuple[str, str]]:
+        rows = ((*place[1:], queue.partition) for place, queue in self.queues.items() if place[0] == subscription)
+        return blocked_here(rows, partition, len(self.subscriptions[subscription - 1].accounts))
 
     async def recall(self, claim: Claim, incarnations: Iterable[str]) -> dict[str, Numbers]:
         """A claim has them all."""
@@ -289,15 +309,13 @@ class MemoryStore:
         account.attempts.update(done.attempts)
         for key in done.forget:
             account.attempts.pop(key, None)
-        for handler, count in done.succeeded.items():
-            self._count(claim, handler, succeeded=count)
-        for handler, count in {**done.passed, "": done.skipped}.items():
-            if count:
-                self._count(claim, handler, skipped=count)
+        for partition, handler, *counts in tallies(claim, done):
+            self._count(claim.subscription, partition, handler, Tally(*counts))
         for letter in done.dead:
-            self.letters.append(StoredLetter(len(self.letters) + 1, claim.subscription, claim.partition, letter))
-            self._count(claim, letter.handler, dead=1)
+            partition = letter.envelope.partition
+            self.letters.append(StoredLetter(len(self.letters) + 1, claim.subscription, partition, letter))
         self._settle_retried(claim, done)
+        self._settle_parked(claim, done)
         for tell in self.settled:
             tell(claim, before, done)
 
@@ -305,15 +323,42 @@ class MemoryStore:
         for letter_id in done.revived:
             stored = self.letters[letter_id - 1]
             stored.state = "recovered"
-            self._count(claim, stored.letter.handler, dead=-1)
+            self._count(stored.subscription, stored.partition, stored.letter.handler, Tally(dead=-1))
         for letter_id, letter in done.still_dead:
             stored = self.letters[letter_id - 1]
             stored.state, stored.letter = "dead", letter
 
-    def _count(self, claim: Claim, handler: str, *, succeeded: int = 0, dead: int = 0, skipped: int = 0) -> None:
-        place = (claim.subscription, claim.partition, handler)
+    def _settle_parked(self, claim: Claim, done: Settlement) -> None:
+        for stored in self.letters[len(self.letters) - len(done.dead) :]:
+            if stored.letter.place is not None:
+                queue = self._queue(claim, stored.letter.place)
+                queue.partition, queue.letter, queue.due = claim.partition, stored.id, 0.0
+        for queue in self.queues.values():
+            if queue.letter in done.revived:
+                queue.letter, queue.due = None, 0.0
+        for event in done.unparked:
+            queue = self._queue(claim, event.place)
+            queue.parked, queue.due = [each for each in queue.parked if each.id != event.id], 0.0
+        for event, due in done.put_off:
+            queue = self._queue(claim, event.place)
+            queue.parked = [event if each.id == event.id else each for each in queue.parked]
+            queue.due = due or 0.0
+        for event in done.parked:
+            self._last_parked += 1
+            queue = self._queue(claim, event.place)
+            queue.parked.append(event._replace(id=self._last_parked))
+            if queue.letter is None:
+                queue.partition = claim.partition
+        for place in done.freed:
+            del self.queues[(claim.subscription, *place)]
+
+    def _queue(self, claim: Claim, place: tuple[str, str]) -> MemoryQueue:
+        return self.queues.setdefault((claim.subscription, *place), MemoryQueue(claim.partition))
+
+    def _count(self, subscription: int, partition: int, handler: str, more: Tally) -> None:
+        place = (subscription, partition, handler)
         before = self.tallies.get(place, Tally())
-        self.tallies[place] = Tally(before.succeeded + succeeded, before.dead + dead, before.skipped + skipped)
+        self.tallies[place] = Tally(*(former + added for former, added in zip(before, more, strict=True)))
 
 
 class MemoryUnit(SqliteUnit):
@@ -335,8 +380,22 @@ class MemoryUnit(SqliteUnit):
         ]
         return sorted(asked, key=lambda each: each.letter.offset)[:100]
 
+    async def queues(self, claim: Claim, now: float) -> Queues:
+        decided = {
+            place[1:]: queue
+            for place, queue in self._store.queues.items()
+            if (place[0], queue.partition) == (claim.subscription, claim.partition) and queue.letter is None
+        }
+        going_on = [queue.parked for queue in decided.values() if queue.due <= now and queue.parked][:MOST_AT_ONCE]
+        due = [each for parked in going_on for each in parked[: MOST_AT_ONCE // len(going_on)]]
+        empty = [place for place, queue in decided.items() if not queue.parked]
+        return Queues(due, empty[:MOST_AT_ONCE])
+
     def _settle(self, claim: Claim, done: Settlement) -> None:
         account = self._store.account(claim.subscription, claim.partition)
         if (account.token, account.revision) != (claim.token, claim.revision):
+            raise claim_lost(claim)
+        parked = {each.id for queue in self._store.queues.values() for each in queue.parked}
+        if not parked.issuperset(each.id for each in (*done.unparked, *(tried for tried, _ in done.put_off))):
             raise claim_lost(claim)
         self._store.stage(lambda: self._store.settle(claim, done))

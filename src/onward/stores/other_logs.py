@@ -10,6 +10,7 @@ import apsw
 from onward.errors import StoreCorruptError
 from onward.ports import Claim, Shift
 from onward.sqlite.fetch import fetch
+from onward.stores.parking import begin_anew
 
 _LOST_ON_ANOTHER = (  # what was last known of the old log's end, if anything of it was still ahead
     "SELECT CASE WHEN l.next_offset >= ?3 THEN l.next_offset - ?3 END FROM onward_lane l"
@@ -75,6 +76,7 @@ def _begin_anew(connection: apsw.Connection, where: tuple[int, int], first: int,
     connection.execute(
         "UPDATE onward_dead_letter SET offset = -id WHERE subscription = ? AND partition = ? AND offset >= 0", where
     )
+    begin_anew(connection, *where)
     for name, joined in fetch(
         connection, "SELECT name, joined FROM onward_handler WHERE subscription = ?", (where[0],)
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -14,19 +13,34 @@ import msgspec
 from onward.errors import ClaimLostError, StoreCorruptError
 from onward.events import Envelope
 from onward.ledger import RECENT, Arrivals, IntervalSet, Numbers, ProducerLedger
-from onward.ports import Claim, DeadLetter, Retried, Settlement
+from onward.partitioning import partition_of
+from onward.ports import Claim, DeadLetter, Parked, Retried, Settlement
 
 logger = logging.getLogger("onward.handlers")
 
+MOST_AT_ONCE = 100  # parked events, and keys, of one look
 
-def tallies(done: Settlement) -> list[tuple[str, int, int, int]]:
-    """What a settlement adds to the sums, each handler once: (handler, succeeded, dead, skipped); "" is nobody's."""
-    dead = Counter(letter.handler for letter in done.dead)
-    skipped = {**done.passed, "": done.skipped} if done.skipped else done.passed
-    return [
-        (handler, done.succeeded.get(handler, 0), dead[handler], skipped.get(handler, 0))
-        for handler in {**done.succeeded, **dead, **skipped}
-    ]
+
+def tallies(claim: Claim, done: Settlement) -> list[tuple[int, str, int, int, int]]:
+    """What a settlement adds to the sums: (partition, handler, succeeded, dead, skipped); "" is nobody's.
+
+    An event that was parked counts on the partition on which it came, whoever handled it.
+    """
+    here = claim.partition
+    sums: dict[tuple[int, str], list[int]] = {}
+    for handler, count in done.succeeded.items():
+        sums[here, handler] = [count, 0, 0]
+    for handler, count in {**done.passed, "": done.skipped}.items():
+        if count:
+            sums.setdefault((here, handler), [0, 0, 0])[2] += count
+    died = set()
+    for letter in done.dead:
+        died.add((letter.handler, letter.envelope.partition, letter.offset))
+        sums.setdefault((letter.envelope.partition, letter.handler), [0, 0, 0])[1] += 1
+    for event in done.unparked:
+        if (event.handler, event.envelope.partition, event.offset) not in died:
+            sums.setdefault((event.envelope.partition, event.handler), [0, 0, 0])[0] += 1
+    return [(*place, succeeded, dead, skipped) for place, (succeeded, dead, skipped) in sorted(sums.items())]
 
 
 def arrived(claim: Claim, done: Settlement) -> list[tuple[str, int | None, bytes]]:
@@ -49,22 +63,47 @@ def numbers_of(rows: Iterable[tuple[str, int, bytes]]) -> dict[str, Numbers]:
 
 def retried(claim: Claim, row: Sequence[Any], first_at: float, time: datetime, key: str | None) -> Retried:
     """A dead letter that is to be run again, with `row` as both stores' RETRYING begins."""
-    letter_id, offset, handler, cause, error, detail, mark, attempts, event_id, event_type, version, *rest = row
-    source, extra, value = rest
-    envelope = Envelope(
+    letter_id, offset, handler, cause, error, detail, mark, attempts, *event, value = row
+    envelope = _envelope(claim.topic, claim.partition, offset, event, time, key)
+    return Retried(
+        letter_id, DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value)
+    )
+
+
+def parked_event(claim: Claim, row: Sequence[Any], first_at: float, time: datetime, key: str) -> Parked:
+    """One that is due, with `row` as both stores' DUE begins."""
+    parked_id, partition, offset, handler, attempts, begun, error, mark, *event, value = row
+    envelope = _envelope(claim.topic, partition, offset, event, time, key)
+    return Parked(handler, offset, envelope, value, attempts, error, mark, first_at, begun, parked_id)
+
+
+def blocked_here(rows: Iterable[tuple[str, str, int]], partition: int, partitions: int) -> set[tuple[str, str]]:
+    """Of (handler, key, partition of its row) those that a claim of this partition is to know.
+
+    Where a topic got more partitions, a key's events come on another one than that of its row.
+    """
+    return {
+        (handler, key)
+        for handler, key, where in rows
+        if where == partition or partition_of(key.encode(), partitions) == partition
+    }
+
+
+def _envelope(
+    topic: str, partition: int, offset: int, event: Sequence[Any], time: datetime, key: str | None
+) -> Envelope:
+    event_id, event_type, version, source, extra = event
+    return Envelope(
         id=event_id,
         source=source,
         type=event_type,
         version=version,
-        topic=claim.topic,
-        partition=claim.partition,
+        topic=topic,
+        partition=partition,
         offset=offset,
         key=key,
         time=time,
         extensions=msgspec.json.decode(extra, type=dict[str, str]) if extra else {},
-    )
-    return Retried(
-        letter_id, DeadLetter(offset, handler, cause, error, detail, mark, attempts, first_at, envelope, value)
     )
 
 
@@ -100,7 +139,12 @@ def settled(claim: Claim, done: Settlement) -> None:
     claim.attempts.update(done.attempts)
     for key in done.forget:
         claim.attempts.pop(key, None)
+    claim.blocked.difference_update(done.freed)
+    for event in (*done.unparked, *(tried for tried, _ in done.put_off)):
+        claim.begun.pop(event.id, None)
     for letter in done.dead:
+        if letter.place is not None:
+            claim.blocked.add(letter.place)
         _tell(claim, letter)
 
 

@@ -18,6 +18,7 @@ from onward.sqlite.fetch import fetch
 from onward.sqlite.log import FileLog
 from onward.sqlite.outbox import FileOutbox
 from onward.stores.other_logs import grow
+from onward.stores.parking import blocked
 from onward.stores.reading import Queries
 from onward.stores.registration import newcomers, no_earlier, refuse_unknown
 from onward.stores.result import StatementResult
@@ -33,6 +34,8 @@ _PASSED_BEFORE = (
     "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, '')), 0)"
     "  - coalesce((SELECT succeeded + dead + discarded FROM onward_tally t"
     "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, ?2)), 0)"
+    "  - (SELECT count(*) FROM onward_parked p JOIN onward_blocked k ON k.id = p.blocked"
+    "     WHERE (k.subscription, p.partition, k.handler) = (a.subscription, a.partition, ?2))"
     " FROM onward_account a WHERE a.subscription = ?1 ON CONFLICT DO UPDATE SET skipped = excluded.skipped"
 )
 _TAKE_BACK = (
@@ -183,6 +186,7 @@ class SqliteStore:
             _attempts(connection, subscription, partition),
             _joined(connection, subscription, partition),
             mark,
+            blocked=blocked(connection, subscription, partition),
             arrivals=arrivals,
         )
 

@@ -10,12 +10,13 @@ import apsw
 import msgspec
 
 from onward.errors import TransactionError
-from onward.ports import Claim, DeadLetter, Outgoing, Retried, Returned, Settlement, SyncTransaction
+from onward.ports import Claim, DeadLetter, Outgoing, Queues, Retried, Returned, Settlement, SyncTransaction
 from onward.sqlite.database import Database
 from onward.sqlite.failures import translate
 from onward.sqlite.fetch import fetch
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.other_logs import note_shift
+from onward.stores.parking import queues, settle_parked
 from onward.stores.refusals import inside_savepoint, swallowed
 from onward.stores.settling import arrived, claim_lost, retried, settled, tallies
 from onward.stores.transaction import SqliteSyncTransaction, SqliteTransaction, Statements
@@ -119,6 +120,9 @@ class SqliteUnit:
         rows = fetch(self._database.writer, _RETRYING, (claim.subscription, claim.partition))
         return [retried(claim, row, at, from_micros(micros), key) for *row, at, micros, key in rows]
 
+    async def queues(self, claim: Claim, now: float) -> Queues:
+        return queues(self._database.writer, claim, now)
+
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         self._refuse_failed()
         self._statements.open = False
@@ -175,10 +179,10 @@ class SqliteUnit:
             raise claim_lost(claim)
         for numbers in arrived(claim, done):
             writer.execute(_CAME, (*where, *numbers))
-        for tally in tallies(done):
-            writer.execute(_TALLY, (*where, *tally))
+        for tally in tallies(claim, done):
+            writer.execute(_TALLY, (claim.subscription, *tally))
         if done.dead:
-            writer.executemany(_LETTER, [_letter_row(where, letter, now) for letter in done.dead])
+            writer.executemany(_LETTER, [_letter_row(claim.subscription, letter, now) for letter in done.dead])
         if done.attempts:
             writer.executemany(
                 _ATTEMPT, [(*where, offset, handler, *each) for (offset, handler), each in done.attempts.items()]
@@ -187,6 +191,7 @@ class SqliteUnit:
             writer.executemany(_FORGET, [(*where, *key) for key in done.forget])
         if done.revived or done.still_dead:
             self._settle_retried(done, where)
+        settle_parked(writer, claim, done)
         if done.shift is not None:
             note_shift(writer, claim, done.shift, done.position.start, done.skipped)
 
@@ -216,10 +221,11 @@ class SqliteUnit:
             )
 
 
-def _letter_row(where: tuple[int, int], letter: DeadLetter, now: float) -> tuple[object, ...]:
+def _letter_row(subscription: int, letter: DeadLetter, now: float) -> tuple[object, ...]:
     envelope = letter.envelope
     return (
-        *where,
+        subscription,
+        envelope.partition,
         letter.offset,
         letter.handler,
         letter.cause,

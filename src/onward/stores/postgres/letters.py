@@ -22,10 +22,11 @@ RETRYING = (
 )
 
 
-def letter_row(where: tuple[int, int], letter: DeadLetter, now: datetime) -> tuple[object, ...]:
+def letter_row(subscription: int, letter: DeadLetter, now: datetime) -> tuple[object, ...]:
     envelope = letter.envelope
     return (
-        *where,
+        subscription,
+        envelope.partition,
         letter.offset,
         letter.handler,
         letter.cause,

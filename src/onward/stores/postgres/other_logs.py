@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from onward.errors import StoreCorruptError
 from onward.ports import Claim, Settlement, Shift
 from onward.stores.postgres.command import Command
+from onward.stores.postgres.parking import ANEW
 from onward.stores.postgres.session import Session
 
 _KNOWN = "SELECT max(cardinality(joined)) FROM onward.handler WHERE subscription = $1"
@@ -65,6 +66,7 @@ def shifted(claim: Claim, shift: Shift, done: Settlement) -> Iterator[Command]:
             'UPDATE onward.dead_letter SET "offset" = -id WHERE subscription = $1 AND partition = $2 AND "offset" >= 0',
             [where],
         )
+        yield Command(ANEW, [where])
         yield Command(
             "UPDATE onward.handler SET joined[$1] = $2 WHERE subscription = $3",
             [(claim.partition + 1, shift.place.offset, claim.subscription)],

@@ -10,6 +10,7 @@ from onward.ports import Claim, DeadLetter, Settlement
 from onward.stores.postgres.command import Command
 from onward.stores.postgres.letters import LETTER, letter_row
 from onward.stores.postgres.other_logs import shifted
+from onward.stores.postgres.parking import locked, settle_parked
 from onward.stores.postgres.text import storable
 from onward.stores.settling import arrived, claim_lost, tallies
 
@@ -56,12 +57,13 @@ def settle(claim: Claim, done: Settlement) -> Iterator[Command]:
     yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim))
     if done.shift is not None:
         yield from shifted(claim, done.shift, done)
+    yield from locked(claim, done)
     if numbers := arrived(claim, done):
         yield Command(_CAME, [(*where, *each) for each in numbers])
-    if sums := tallies(done):
-        yield Command(_TALLY, [(*where, *each) for each in sums])
+    if sums := tallies(claim, done):
+        yield Command(_TALLY, [(claim.subscription, *each) for each in sums])
     if done.dead:
-        yield Command(LETTER, [letter_row(where, letter, now) for letter in done.dead])
+        yield Command(LETTER, [letter_row(claim.subscription, letter, now) for letter in done.dead])
     if done.attempts:
         rows = [
             (*where, *place, each.attempts, storable(each.error), each.fingerprint, *map(_time, each[-2:]))
@@ -79,6 +81,7 @@ def settle(claim: Claim, done: Settlement) -> Iterator[Command]:
         yield Command(_REVIVED_TALLY, [(letter_id,)])
     if done.still_dead:
         yield Command(_STILL_DEAD, [(*_failure(each.letter), now, each.id, where[0]) for each in done.still_dead])
+    yield from settle_parked(claim, done)
 
 
 def _failure(letter: DeadLetter) -> tuple[object, ...]:

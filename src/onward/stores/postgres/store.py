@@ -18,6 +18,7 @@ from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.migration import lock, ready
 from onward.stores.postgres.other_logs import grow
 from onward.stores.postgres.outbox import PostgresOutbox
+from onward.stores.postgres.parking import blocked
 from onward.stores.postgres.reading import read
 from onward.stores.postgres.registration import register
 from onward.stores.postgres.session import Session
@@ -181,5 +182,6 @@ async def _claim(session: Session, subscription: int, topic: str, partition: int
         },
         dict(joined.rows),
         mark,
+        blocked=await blocked(session, subscription, partition, doing),
         arrivals=arrivals,
     )

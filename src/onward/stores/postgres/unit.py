@@ -9,11 +9,12 @@ from contextvars import copy_context
 from datetime import UTC
 from types import TracebackType
 
-from onward.ports import Claim, Outgoing, Retried, Returned, Settlement, SyncTransaction
+from onward.ports import Claim, Outgoing, Queues, Retried, Returned, Settlement, SyncTransaction
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.letters import RETRYING
 from onward.stores.postgres.news import Voice
 from onward.stores.postgres.outbox import append
+from onward.stores.postgres.parking import queues
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.settle import settle
 from onward.stores.postgres.statements import Statements
@@ -104,6 +105,10 @@ class PostgresUnit:
             retried(claim, row, at.timestamp(), time.astimezone(UTC), None if key is None else key.decode())
             for *row, at, time, key in found.rows
         ]
+
+    async def queues(self, claim: Claim, now: float) -> Queues:
+        assert self._session is not None
+        return await queues(self._session, claim, now)
 
     async def commit(self, claim: Claim | None, settlement: Settlement | None) -> None:
         statements, session = self._statements, self._session

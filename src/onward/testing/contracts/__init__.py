@@ -4,7 +4,9 @@ class TestMyBroker(DeliveryContract, GroupContract, LogContract):
     @pytest.fixture
     def open_broker(self): return open_my_broker    # () -> async context manager of a Broker
 
-class TestMyStore(AccountContract, DeadLetterContract, ReadingContract, RegistrationContract, TransactionContract):
+class TestMyStore(
+    AccountContract, DeadLetterContract, ParkingContract, ReadingContract, RegistrationContract, TransactionContract
+):
     @pytest.fixture
     def open_store(self): return open_my_store      # () -> async context manager of a StoreBench
 
@@ -20,6 +22,7 @@ from onward.testing.contracts.groups import GroupContract
 from onward.testing.contracts.logs import LogContract
 from onward.testing.contracts.logs_elsewhere import LogElsewhereContract
 from onward.testing.contracts.outboxes import OpenOutbox, OutboxBench, OutboxContract
+from onward.testing.contracts.parking import ParkingContract
 from onward.testing.contracts.reading import ReadingContract
 from onward.testing.contracts.registration import RegistrationContract
 from onward.testing.contracts.scenes import OpenBroker, OpenStore, Published, StoreBench, StoreInspection, logged
@@ -43,6 +46,7 @@ __all__ = [
     "OpenView",
     "OutboxBench",
     "OutboxContract",
+    "ParkingContract",
     "Published",
     "ReadingContract",
     "RegistrationContract",
