@@ -73,6 +73,33 @@ async def handle(app: App, *events: Event) -> None:
         await until_handled(service)
 
 
+def park(path: Path, handler: str) -> None:
+    """Of two events that it did, make the first a dead letter and park the second behind it."""
+    change(
+        path,
+        "INSERT INTO onward_dead_letter (subscription, partition, offset, handler, state, cause, error, detail,"
+        " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+        " event_key) SELECT subscription, partition, 1000, handler, 'dead', 'fatal', 'no', '', '', 1, 0, 0, 'e', 'x',"
+        " 1, '', 0, 'parked' FROM onward_tally WHERE handler = ? AND succeeded >= 2 LIMIT 1",
+        handler,
+    )
+    change(
+        path,
+        "INSERT INTO onward_blocked (subscription, handler, key, partition, letter, waiting)"
+        " SELECT subscription, handler, event_key, partition, id, 1 FROM onward_dead_letter WHERE event_key = 'parked'",
+    )
+    change(
+        path,
+        "INSERT INTO onward_parked (blocked, partition, offset, event_id, event_type, event_version, event_source,"
+        " event_time) SELECT id, partition, 1001, 'f', 'x', 1, '', 0 FROM onward_blocked",
+    )
+    change(
+        path,
+        "UPDATE onward_tally SET succeeded = succeeded - 2, dead = dead + 1 WHERE (subscription, partition, handler) ="
+        " (SELECT subscription, partition, handler FROM onward_blocked)",
+    )
+
+
 def change(path: Path, sql: str, *parameters: int | str | bytes) -> None:
     """What another program does to the file."""
     with closing(apsw.Connection(str(path))) as connection:

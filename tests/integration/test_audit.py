@@ -13,7 +13,7 @@ from onward.sqlite.audit import audit
 from onward.sqlite.database import Database
 from onward.sqlite.letters import discard
 from onward.sqlite.retention import prune
-from tests.integration.services import change, database_of, handle, running
+from tests.integration.services import change, database_of, handle, park, running
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS payment (place INTEGER PRIMARY KEY, order_id TEXT, cents INTEGER)"
 PAID_TWICE = "SELECT order_id, count(*) AS payments FROM payment GROUP BY order_id HAVING count(*) > 1"
@@ -112,7 +112,7 @@ def test_dead_letters_that_were_pruned_are_not_lost(handled: Path) -> None:
             assert service.engine is not None
             database = database_of(service)
             async with database.transaction() as connection:
-                assert discard(connection, [1]) == 1
+                assert discard(connection, [1])[0] == 1
             await service.engine.prune()
             assert database.read("SELECT * FROM onward_dead_letter") == []
 
@@ -226,6 +226,54 @@ def test_a_dead_letter_that_vanished_is_lost(handled: Path) -> None:
     report = audit(handled)
     assert kinds(report) == ["lost"]
     assert "handler take_payment counts 1 and 0 are there" in report.problems[0].sentence
+
+
+def test_what_is_parked_is_accounted_for_and_an_event_that_vanished_from_there_is_lost(handled: Path) -> None:
+    park(handled, "take_payment")
+    report = audit(handled)
+    assert report.problems == ()
+    (tally,) = [each for each in report.tallies if each.published]
+    pay = tally.handlers["take_payment"]
+    assert (pay.done, pay.succeeded, pay.parked, pay.dead) == (5, 2, 1, 2)
+    change(handled, "DELETE FROM onward_parked")
+    report = audit(handled)
+    assert kinds(report) == ["unbalanced", "lost"]
+    assert report.problems[1].sentence == (
+        "Lost parked events: payment/transactional, handler take_payment, key 'parked' counts 1 and 0 are there."
+    )
+
+
+def test_a_key_that_counts_fewer_events_than_are_parked_behind_it_is_damage(handled: Path) -> None:
+    park(handled, "take_payment")
+    change(handled, "UPDATE onward_blocked SET waiting = 0")
+    report = audit(handled)
+    assert kinds(report) == ["damaged"]
+    assert "key 'parked' counts 0 parked events and 1 are there" in report.problems[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE onward_blocked SET letter = 99", "dead letter 99, which this handler does not have"),
+        ("UPDATE onward_blocked SET handler = 'note_cancellation'", "which this handler does not have"),
+        ("UPDATE onward_dead_letter SET state = 'recovered' WHERE event_key = 'parked'", "which is recovered"),
+    ],
+)
+def test_a_key_that_waits_for_a_letter_that_nobody_can_decide_any_more_is_damage(
+    handled: Path, sql: str, said: str
+) -> None:
+    park(handled, "take_payment")
+    change(handled, sql)
+    named = [each.sentence for each in audit(handled).problems if each.kind is Wrong.DAMAGED]
+    assert len(named) == 1
+    assert f"{said}: nobody decides it any more" in named[0]
+
+
+@pytest.mark.parametrize("state", ["dead", "retrying"])
+def test_a_key_may_wait_for_a_letter_that_is_dead_or_runs_again(handled: Path, state: str) -> None:
+    park(handled, "take_payment")
+    change(handled, "UPDATE onward_dead_letter SET state = ?", state)
+    assert audit(handled).problems == ()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A handler that joins a subscription others share: what it is owed, what it is past, and who may go on."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from onward import App, Event, Topic, Transaction
 from onward.errors import RegistrationError
 from onward.sqlite.audit import audit
-from tests.integration.services import PATIENCE_S, running, until_handled
+from onward.sqlite.database import Database
+from onward.sqlite.registrations import retire
+from tests.integration.services import PATIENCE_S, change, handle, park, running, until_handled
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (handler TEXT, n INTEGER)"
 INSERT = "INSERT INTO effect (handler, n) VALUES (:handler, :n)"
@@ -95,6 +98,25 @@ def test_what_passed_before_a_handler_joined_is_skipped_for_it_and_every_sum_is_
     (tally,) = report.tallies
     assert (tally.published, tally.done + tally.skipped) == (9, 9)
     assert tally.handlers[joining].done == len(owed)
+
+
+@pytest.mark.parametrize("forgotten", ["retired", "deleted by hand"])
+def test_what_is_parked_is_not_skipped_for_a_handler_that_joins_again(database_path: Path, forgotten: str) -> None:
+    app = shop(database_path, "pay", "thank")
+    asyncio.run(handle(app, *events(1, 2, 3)))
+    park(database_path, "thank")
+    if forgotten == "retired":
+        with closing(Database.open(database_path)) as database, database.transaction_sync() as connection:
+            retire(connection, "shop", "thank")
+            assert connection.execute("SELECT 1 FROM onward_parked, onward_blocked").fetchall() == []
+    else:
+        change(database_path, "DELETE FROM onward_handler WHERE name = 'thank'")
+    asyncio.run(handle(shop(database_path, "pay", "thank")))
+    report = audit(database_path)
+    assert report.problems == ()
+    (tally,) = report.tallies
+    thank = tally.handlers["thank"]
+    assert (thank.succeeded, thank.dead, thank.parked) == (1, 1, 0 if forgotten == "retired" else 1)
 
 
 def test_a_process_that_lacks_a_handler_which_has_joined_handles_nothing_more(database_path: Path) -> None:

@@ -16,7 +16,7 @@ from onward.pipeline.handlers import Start
 from onward.ports import Outgoing
 from onward.runtime import subscription
 from onward.sqlite.audit import audit
-from tests.integration.services import change, handle
+from tests.integration.services import change, handle, park
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS effect (handler TEXT NOT NULL, n INTEGER NOT NULL)"
 INSERT = "INSERT INTO effect VALUES (:handler, :n)"
@@ -166,6 +166,22 @@ def test_what_was_given_up_before_a_handler_was_chosen_is_owed_to_the_one_that_m
     assert onward("handlers", "move", "shop", "take", "--back").exit_code == 0
     assert rows(database_path, GIVEN_UP) == [("mail", "dead"), ("transactional", "dead")]
     assert audit(database_path, deep=True).problems == ()
+
+
+def test_what_is_parked_goes_with_its_handler_and_is_not_taken_for_skipped(database_path: Path, onward: Onward) -> None:
+    asyncio.run(handle(shop(database_path, alone=False), *orders(0, 5, 10)))
+    park(database_path, "take")
+    for back, position in (((), "take"), (("--back",), "transactional")):
+        assert onward("handlers", "move", "shop", "take", *back).exit_code == 0
+        assert rows(
+            database_path,
+            "SELECT s.name, k.handler, k.waiting FROM onward_blocked k JOIN onward_subscription s"
+            " ON s.id = k.subscription",
+        ) == [(position, "take", 1)]
+        report = audit(database_path, deep=True)
+        assert report.problems == ()
+        (take,) = [each.handlers["take"] for each in report.tallies if each.handlers.get("take") and each.published]
+        assert (take.succeeded, take.parked, take.dead) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("done_by", ["take", "transactional"])

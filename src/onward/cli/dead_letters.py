@@ -61,7 +61,7 @@ def list_(view: StoreView, service: str | None, all_states: bool, as_json: bool)
         click.echo("No dead letters.")
     else:
         table(
-            ("id", "service", "handler", "event type", "key", "state", "cause", "attempts", "died", "error"),
+            ("id", "service", "handler", "event type", "key", "state", "cause", "attempts", "waiting", "died", "error"),
             [
                 (
                     name_of(each.id),
@@ -72,6 +72,7 @@ def list_(view: StoreView, service: str | None, all_states: bool, as_json: bool)
                     each.state,
                     each.cause,
                     each.attempts,
+                    each.waiting,
                     f"{_time(each.died_at):%Y-%m-%d %H:%M:%S}",
                     each.error,
                 )
@@ -108,6 +109,8 @@ def show(letter_id: int, view: StoreView, as_json: bool) -> None:
     click.echo(f"  place     {found.topic}, partition {found.partition}, offset {found.offset}")
     click.echo(f"  cause     {found.cause} after {found.attempts} attempts: {found.error}")
     click.echo(f"  first     {_time(found.first_at):%Y-%m-%d %H:%M:%S}, died {_time(found.died_at):%Y-%m-%d %H:%M:%S}")
+    if found.waiting:
+        click.echo(f"  waiting   {counted(found.waiting, 'later event')} of its key")
     click.echo(f"\n{found.detail}\n\n{as_text(found.value)}")
 
 

@@ -21,7 +21,7 @@ SAMPLE_S = 1.0
 @click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C.")
 @json_option
 def status(view: StoreView, watch: bool, as_json: bool) -> None:
-    """Show lag, rate over one second, who holds which partition, dead letters, and outboxes, by service and topic.
+    """Show lag, rate over one second, who holds which partition, dead letters, what is parked behind them, outboxes.
 
     Exit codes: 0 shown, 1 the store can't be read.
 
@@ -54,7 +54,7 @@ def _print(status: Status) -> None:
         click.echo("No service has subscribed on this store yet: start one with `onward run MODULE:APP`.")
     else:
         table(
-            ("service", "topic", "handlers", "lag", "per second", "handled", "dead", "held by"),
+            ("service", "topic", "handlers", "lag", "per second", "handled", "dead", "parked", "held by"),
             [
                 (
                     each.service,
@@ -64,6 +64,7 @@ def _print(status: Status) -> None:
                     each.rate_per_s or 0.0,
                     each.handled,
                     each.dead_letters + each.retrying,
+                    each.parked,
                     _holders(each.holders),
                 )
                 for each in status.subscriptions

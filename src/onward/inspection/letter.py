@@ -20,6 +20,7 @@ class Letter:
     """A dead letter with its event. `handler` is "" when the event failed before one was chosen.
 
     `first_at` and `died_at` are seconds since the epoch. `offset` is below 0 where the log it was in is no more.
+    `waiting` later events of its key are parked until it is decided.
 
     An event that its broker refused has the state REFUSED and an `id` below 0; it is in no log and has no handler.
     """
@@ -45,6 +46,7 @@ class Letter:
     event_time: datetime
     event_key: str | None
     value: bytes | None
+    waiting: int
 
 
 def refused_event(row_id: int, service: str, refused_at: float, why: str, event: Outgoing) -> Letter:
@@ -73,6 +75,7 @@ def refused_event(row_id: int, service: str, refused_at: float, why: str, event:
         event_time=datetime.fromtimestamp(refused_at, UTC),
         event_key=event.key,
         value=event.value,
+        waiting=0,
     )
 
 

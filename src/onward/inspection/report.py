@@ -161,6 +161,27 @@ def of_letters(subscription: str, partition: int, handler: str, dead: int, kept:
     )
 
 
+def of_keys(
+    subscription: str, handler: str, key: str, waiting: int, parked: int, letter: int | None, state: str | None
+) -> Iterator[Problem]:
+    """A key whose events wait: as many as its row counts, and for a dead letter that somebody can still decide."""
+    where = f"{subscription}, handler {handler}, key {key!r}"[:LONGEST_CELL]
+    if parked < waiting:
+        sentence = f"Lost parked events: {where} counts {waiting} and {parked} are there."
+        yield Problem(Wrong.LOST, sentence, waiting - parked)
+    elif parked > waiting:
+        yield Problem(
+            Wrong.DAMAGED, f"{where} counts {waiting} parked events and {parked} are there.", parked - waiting
+        )
+    if letter is not None and state not in {"dead", "retrying"}:
+        found = f"is {state}" if state is not None else "this handler does not have"
+        yield Problem(
+            Wrong.DAMAGED,
+            f"{where} waits for dead letter {letter}, which {found}: nobody decides it any more, and what is parked"
+            " behind it stays there.",
+        )
+
+
 def of_violations(
     service: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, more: bool
 ) -> Iterator[Problem]:

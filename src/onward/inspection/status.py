@@ -24,7 +24,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One subscription: `handled` counts events from its start on, `rate_per_s` is None before a second look."""
+    """One subscription: `handled` counts events from its start on, `rate_per_s` is None before a second look.
+
+    `parked` events wait behind a dead letter of their key, once for each handler that they wait for.
+    """
 
     service: str
     subscription: str
@@ -34,6 +37,7 @@ class Standing:
     handled: int
     dead_letters: int
     retrying: int
+    parked: int
     holders: tuple[Holder, ...]
     rate_per_s: float | None = None
 
@@ -87,7 +91,7 @@ class Status:
     unknown: str = ""
 
 
-def standing(found: Subscribed, holders: list[Holder], dead: int, retrying: int) -> Standing:
+def standing(found: Subscribed, holders: list[Holder], dead: int, retrying: int, parked: int) -> Standing:
     return Standing(
         service=found.service,
         subscription=found.name,
@@ -97,6 +101,7 @@ def standing(found: Subscribed, holders: list[Holder], dead: int, retrying: int)
         handled=sum(account.handled for account in found.accounts),
         dead_letters=dead,
         retrying=retrying,
+        parked=parked,
         holders=tuple(holders),
     )
 

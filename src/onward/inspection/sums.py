@@ -1,15 +1,16 @@
 """Does what became of the events add up to how many there were, for each subscription and partition?
 
 Each event that a subscription is past was skipped by all its handlers, was a dead letter before any of them was
-chosen, or counts once with each of them: it succeeded, died, was discarded, or was skipped by this one, being of a
-type for others or older than the handler. So the sums are exact whatever types a handler takes, and since when.
+chosen, or counts once with each of them: it succeeded, died, was discarded, is parked behind a dead letter of its key,
+or was skipped by this one, being of a type for others or older than the handler. So the sums are exact whatever types
+a handler takes, and since when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from onward.errors import StoreCorruptError
 from onward.inspection.accounts import Account, Subscribed
@@ -17,16 +18,17 @@ from onward.ledger import HandlerTally, IntervalSet, Lost, Position, Tally, lost
 
 
 class Counts(NamedTuple):
-    """One row of tallies."""
+    """One row of tallies, and how many events are parked."""
 
     succeeded: int = 0
     dead: int = 0
     discarded: int = 0
     skipped: int = 0
+    parked: int = 0
 
     @property
     def done(self) -> int:
-        return self.succeeded + self.dead + self.discarded
+        return self.succeeded + self.dead + self.discarded + self.parked
 
 
 class Moved(NamedTuple):
@@ -76,6 +78,7 @@ class Kept(NamedTuple):
 
 
 Place = tuple[int, int]  # subscription, partition
+Sums = dict[Place, dict[str, Counts]]  # by handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Accounts:
     """
 
     live: list[Subscribed]
-    sums: dict[Place, dict[str, Counts]]
+    sums: Sums
     marks: dict[Place, list[int]] = field(default_factory=dict)
     moved: dict[Place, list[Moved]] = field(default_factory=dict)
     came: dict[Place, list[Came]] = field(default_factory=dict)
@@ -101,6 +104,17 @@ class Audited:
     tally: Tally | None
     lost: Lost | None
     damage: str = ""
+
+
+def sums_of(tallies: Iterable[Sequence[Any]], parked: Iterable[Sequence[Any]]) -> Sums:
+    """Of rows that begin with subscription, partition and handler; who has parked events may have no tally."""
+    sums: Sums = {}
+    for subscription, partition, handler, *numbers in tallies:
+        sums.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
+    for subscription, partition, handler, count in parked:
+        counts = sums.setdefault((subscription, partition), {})
+        counts[handler] = counts.get(handler, Counts())._replace(parked=count)
+    return sums
 
 
 def audited(said: Accounts, kept: Callable[[Subscribed, int], Kept | None]) -> Iterator[Audited]:
@@ -158,7 +172,11 @@ def _tally(subscription: Subscribed, partition: int, position: Position, said: A
         lost=lost + passed_over,
         handlers={
             name: HandlerTally(
-                done=owed - each.skipped, succeeded=each.succeeded, dead=each.dead, discarded=each.discarded
+                done=owed - each.skipped,
+                succeeded=each.succeeded,
+                parked=each.parked,
+                dead=each.dead,
+                discarded=each.discarded,
             )
             for name, each in on_record.items()
         },

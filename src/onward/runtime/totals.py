@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-BY_HANDLER = ("handled", "retries", "dead")
+BY_HANDLER = ("handled", "retries", "dead", "parked")
 PLAIN = ("published", "reruns", "batch_seconds")
 
 

@@ -16,6 +16,7 @@ from onward.inspection.report import (
     Report,
     Wrong,
     of_accounts,
+    of_keys,
     of_letters,
     of_violations,
     unchecked,
@@ -34,6 +35,14 @@ _LETTERS_MISSED = (
     "  WHERE d.subscription = t.subscription AND d.partition = t.partition AND d.handler = t.handler"
     "  AND d.state IN ('dead', 'retrying')) AS kept"
     " FROM onward_tally t WHERE t.subscription = ? AND t.dead > 0 AND kept < t.dead"
+)
+_KEYS_WRONG = (
+    "SELECT s.service || '/' || s.name, k.handler, k.key, k.waiting,"
+    " (SELECT count(*) FROM onward_parked p WHERE p.blocked = k.id) AS parked, k.letter, d.state"
+    " FROM onward_blocked k JOIN onward_subscription s ON s.id = k.subscription"
+    " LEFT JOIN onward_dead_letter d ON d.id = k.letter AND (d.subscription, d.handler) = (k.subscription, k.handler)"
+    " WHERE parked <> k.waiting OR (k.letter IS NOT NULL AND coalesce(d.state, '') NOT IN ('dead', 'retrying'))"
+    " ORDER BY k.id"
 )
 
 INVARIANT_TICKS = 50_000  # of 10,000 steps each, some ten seconds: where nobody works on the file
@@ -69,6 +78,7 @@ def audit(path: str | Path, *, deep: bool = False, progress: Progress = untold, 
         tallies, wrong = of_accounts(said, kept)
         problems += wrong
         problems += _missing_letters(inspection)
+        problems += [problem for row in inspection.rows(_KEYS_WRONG) for problem in of_keys(*row)]
         invariants = inspection.rows("SELECT service, name, sql FROM onward_invariant ORDER BY service, name")
         for done, (service, name, sql) in enumerate(invariants):
             progress("invariants", done, len(invariants))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from onward.inspection.sums import Accounts, Came, Counts, Moved, Place
+from onward.inspection.sums import Accounts, Came, Moved, Place, sums_of
 from onward.sqlite.accounts import subscriptions
 from onward.sqlite.inspection import Inspection
 
+_SUMS = "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward_tally"
+_PARKED = (
+    "SELECT k.subscription, p.partition, k.handler, count(*) FROM onward_parked p"
+    " JOIN onward_blocked k ON k.id = p.blocked GROUP BY 1, 2, 3"
+)
 _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || t.name, h.from_offset, h.to_offset,"
     " h.anew, h.lost, h.why, h.at, h.id, h.accepted_at FROM onward_shift h"
@@ -23,11 +28,7 @@ _CAME = f"{_PRODUCERS} WHERE NOT ({WHOLE}) ORDER BY subscription, partition, inc
 
 def accounts(inspection: Inspection) -> Accounts:
     """Read inside one snapshot, with the bounds of the log."""
-    sums: dict[Place, dict[str, Counts]] = {}
-    for subscription, partition, handler, *numbers in inspection.rows(
-        "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward_tally"
-    ):
-        sums.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
+    sums = sums_of(inspection.rows(_SUMS), inspection.rows(_PARKED))
     marks: dict[Place, list[int]] = {}
     for subscription, partition, offset in inspection.rows("SELECT subscription, partition, offset FROM onward_done"):
         marks.setdefault((subscription, partition), []).append(offset)

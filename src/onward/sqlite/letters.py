@@ -16,12 +16,13 @@ from onward.sqlite.times import from_micros
 _FIELDS = (
     "d.id, s.service, d.handler, t.name, d.partition, d.offset, d.state, d.cause, d.error, d.detail, d.fingerprint,"
     " d.attempts, d.first_at, d.died_at, d.event_id, d.event_type, d.event_version, d.event_source, d.event_time,"
-    " d.event_key, d.value"
+    " d.event_key, d.value, coalesce(k.waiting, 0)"
 )
 _FROM = (
     " FROM onward_dead_letter d JOIN onward_subscription s ON s.id = d.subscription"
     " JOIN onward_topic t ON t.id = s.topic"
 )
+_LETTERS = f"SELECT {_FIELDS}{_FROM} LEFT JOIN onward_blocked k ON k.letter = d.id"
 
 _RETRY_ALL = (
     "UPDATE onward_dead_letter SET state = 'retrying' WHERE state = 'dead'"
@@ -36,12 +37,14 @@ _COUNT_DISCARDED = (
     " WHERE (subscription, partition, handler) ="
     " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)"
 )
+# The key's row itself goes with the last event that is parked behind it, by who has its partition claimed.
+_DECIDED = "UPDATE onward_blocked SET letter = NULL, due = NULL WHERE letter = ?"
 
 
 def letters(inspection: Inspection, *, service: str | None = None, every_state: bool = False) -> list[Letter]:
     """The newest first, at most 1,000: those that wait for somebody, or of `every_state`."""
     rows = inspection.rows(
-        f"SELECT {_FIELDS}{_FROM} WHERE (?1 IS NULL OR s.service = ?1) AND (?2 OR d.state IN ('dead', 'retrying'))"
+        f"{_LETTERS} WHERE (?1 IS NULL OR s.service = ?1) AND (?2 OR d.state IN ('dead', 'retrying'))"
         " ORDER BY d.id DESC LIMIT ?3",
         service,
         every_state,
@@ -52,7 +55,7 @@ def letters(inspection: Inspection, *, service: str | None = None, every_state: 
 
 def letter(inspection: Inspection, letter_id: int) -> Letter:
     """Raises StoreError when there is none of that id."""
-    rows = inspection.rows(f"SELECT {_FIELDS}{_FROM} WHERE d.id = ?", letter_id)
+    rows = inspection.rows(f"{_LETTERS} WHERE d.id = ?", letter_id)
     if not rows:
         raise unknown_letter(letter_id)
     return _letter(rows[0])
@@ -77,9 +80,12 @@ def retry(connection: apsw.Connection, letter_ids: Sequence[int] | None) -> tupl
     return len(set(letter_ids)), topics
 
 
-def discard(connection: apsw.Connection, letter_ids: Iterable[int] | None) -> int:
-    """Give these dead letters, or all, up for good, and keep them on record; how many. As `retry`."""
-    count = 0
+def discard(connection: apsw.Connection, letter_ids: Iterable[int] | None) -> tuple[int, set[str]]:
+    """Give these dead letters, or all, up for good, and keep them on record; as `retry`.
+
+    What waits for them in their keys may go on.
+    """
+    count, topics = 0, set[str]()
     if letter_ids is None:
         letter_ids = [each for (each,) in fetch(connection, "SELECT id FROM onward_dead_letter WHERE state = 'dead'")]
     for letter_id in dict.fromkeys(letter_ids):
@@ -89,8 +95,10 @@ def discard(connection: apsw.Connection, letter_ids: Iterable[int] | None) -> in
         if not connection.changes():
             raise _refused(connection, letter_id, "discarded")
         connection.execute(_COUNT_DISCARDED, (letter_id,))
+        connection.execute(_DECIDED, (letter_id,))
+        topics |= _topics(connection, "d.id = ?", (letter_id,))
         count += 1
-    return count
+    return count, topics
 
 
 def _topics(connection: apsw.Connection, condition: str, params: tuple[int, ...]) -> set[str]:

@@ -76,9 +76,11 @@ _SAME_LETTERS = (  # the shared position has the same ones
 _TALLY = (
     "INSERT INTO onward_tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
     " SELECT :to, a.partition, :handler, coalesce(t.succeeded, 0), coalesce(t.dead, 0), coalesce(t.discarded, 0),"
-    " a.next_offset - a.start_offset - coalesce(t.succeeded + t.dead + t.discarded, 0)"
+    " a.next_offset - a.start_offset - coalesce(t.succeeded + t.dead + t.discarded, 0) - coalesce(w.parked, 0)"
     " - coalesce(u.succeeded + u.dead + u.discarded + u.skipped, 0) FROM onward_account a"
     " LEFT JOIN onward_tally t ON (t.subscription, t.partition, t.handler) = (:from, a.partition, :handler)"
+    " LEFT JOIN (SELECT p.partition, count(*) AS parked FROM onward_blocked k JOIN onward_parked p ON p.blocked = k.id"
+    "  WHERE k.subscription = :from AND k.handler = :handler GROUP BY 1) w ON w.partition = a.partition"
     " LEFT JOIN onward_tally u ON (u.subscription, u.partition, u.handler) = (:to, a.partition, '')"
     " WHERE a.subscription = :to"
 )
@@ -87,6 +89,7 @@ _CARRIES = (
     "DELETE FROM onward_tally WHERE subscription = :from AND handler = :handler",
     "UPDATE onward_attempt SET subscription = :to WHERE subscription = :from AND handler = :handler",
     "UPDATE onward_dead_letter SET subscription = :to WHERE subscription = :from AND handler = :handler",
+    "UPDATE onward_blocked SET subscription = :to WHERE subscription = :from AND handler = :handler",
     "UPDATE onward_handler SET subscription = :to WHERE subscription = :from AND name = :handler",
 )
 

@@ -22,6 +22,14 @@ _RENAMES = (
     "UPDATE onward_tally SET handler = ?2 WHERE subscription = ?3 AND handler = ?1",
     "UPDATE onward_attempt SET handler = ?2 WHERE subscription = ?3 AND handler = ?1",
     "UPDATE onward_dead_letter SET handler = ?2 WHERE subscription = ?3 AND handler = ?1",
+    "UPDATE onward_blocked SET handler = ?2 WHERE subscription = ?3 AND handler = ?1",
+)
+_FORGETS = (
+    "DELETE FROM onward_attempt WHERE subscription = ?1 AND handler = ?2",
+    "DELETE FROM onward_parked WHERE blocked IN"
+    " (SELECT id FROM onward_blocked WHERE subscription = ?1 AND handler = ?2)",
+    "DELETE FROM onward_blocked WHERE subscription = ?1 AND handler = ?2",
+    "UPDATE onward_dead_letter SET state = 'dead' WHERE subscription = ?1 AND handler = ?2 AND state = 'retrying'",
 )
 
 Found = list[tuple[int, str, str]]  # subscription, its name, its topic
@@ -79,12 +87,9 @@ def retire_whole(connection: apsw.Connection, subscription: int) -> None:
 
 
 def _forget(connection: apsw.Connection, subscription: int, handler: str) -> None:
-    """Attempts end here; dead letters stay on record, and nobody is left to retry them."""
-    connection.execute("DELETE FROM onward_attempt WHERE subscription = ? AND handler = ?", (subscription, handler))
-    connection.execute(
-        "UPDATE onward_dead_letter SET state = 'dead' WHERE subscription = ? AND handler = ? AND state = 'retrying'",
-        (subscription, handler),
-    )
+    """Attempts and what is parked end here; dead letters stay on record, and nobody is left to retry them."""
+    for sql in _FORGETS:
+        connection.execute(sql, (subscription, handler))
 
 
 def _find(connection: apsw.Connection, service: str, name: str) -> Found:

@@ -28,6 +28,7 @@ def status(inspection: Inspection, logs: LogsView | None = None) -> Status:
                 " WHERE state IN ('dead', 'retrying') GROUP BY subscription"
             )
         }
+        parked = dict(inspection.rows("SELECT subscription, sum(waiting) FROM onward_blocked GROUP BY subscription"))
         found = subscriptions(inspection)
         topics = inspection.rows(
             "SELECT t.name, t.partitions, sum(l.next_offset - l.first_offset), sum(l.bytes), t.delayed"
@@ -44,6 +45,6 @@ def status(inspection: Inspection, logs: LogsView | None = None) -> Status:
             member = members.get(reader or "")
             pid, name = (member.pid, member.id) if member is not None else (None, None)
             holders.append(Holder(account.partition, account.lag, pid, name))
-        standings.append(standing(each, holders, *letters.get(each.id, (0, 0))))
+        standings.append(standing(each, holders, *letters.get(each.id, (0, 0)), parked.get(each.id, 0)))
     held = tuple(Held(*row) for row in topics)
     return Status(str(inspection.path), tuple(standings), held, tuple(leaving), ends.unknown)

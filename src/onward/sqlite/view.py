@@ -49,7 +49,9 @@ class FileView:
                 return accept(change.connection, ids or ())
             dead, never_taken = divided(ids)
             if ruling is Ruling.DISCARD:
-                return discard(change.connection, dead) + drop(change.connection, never_taken)
+                count, topics = discard(change.connection, dead)
+                change.wake(topics)
+                return count + drop(change.connection, never_taken)
             count, topics = retry(change.connection, dead)
             sent, outboxes = send_again(change.connection, never_taken)
             change.wake(topics | outboxes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -17,6 +17,7 @@ class Meter:
         self._handled: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._dead: Counter[str] = Counter()
+        self._parked: Counter[str] = Counter()
         self._published = 0
         self._reruns = 0
         self._batch_counts = [0] * (len(BATCH_SECONDS) + 1)
@@ -30,6 +31,9 @@ class Meter:
 
     def died(self, handler: str) -> None:
         self._dead[handler] += 1
+
+    def parked(self, handlers: Iterable[str]) -> None:
+        self._parked.update(handlers)
 
     def published(self, count: int) -> None:
         self._published += count
@@ -51,6 +55,7 @@ class Meter:
             "handled": dict(self._handled),
             "retries": dict(self._retries),
             "dead": dict(self._dead),
+            "parked": dict(self._parked),
             "published": self._published,
             "reruns": self._reruns,
             "batch_counts": list(self._batch_counts),

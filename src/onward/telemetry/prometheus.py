@@ -82,6 +82,13 @@ METRICS = (
         _by_handler("dead"),
     ),
     Metric(
+        "onward_parked_total",
+        "counter",
+        ("service", "handler"),
+        "Events that were parked behind a dead letter of their key.",
+        _by_handler("parked"),
+    ),
+    Metric(
         "onward_published_total",
         "counter",
         ("service",),

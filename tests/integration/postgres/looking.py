@@ -76,6 +76,34 @@ def change(url: str, sql: str, *parameters: object) -> None:
         assert connection.execute(sql.encode(), parameters).rowcount >= 1, "the damage must have been done"
 
 
+def park(url: str, handler: str) -> None:
+    """Of two events that it did, make the first a dead letter and park the second behind it."""
+    change(
+        url,
+        'INSERT INTO onward.dead_letter (subscription, partition, "offset", handler, state, cause, error, detail,'
+        " fingerprint, attempts, first_at, died_at, event_id, event_type, event_version, event_source, event_time,"
+        " event_key) SELECT subscription, partition, 1000, handler, 'dead', 'fatal', 'no', '', '', 1, now(), now(),"
+        " 'e', 'x', 1, '', now(), 'parked' FROM onward.tally WHERE handler = %s AND succeeded >= 2 LIMIT 1",
+        handler,
+    )
+    change(
+        url,
+        "INSERT INTO onward.blocked (subscription, handler, key, partition, letter, waiting)"
+        " SELECT subscription, handler, event_key, partition, id, 1 FROM onward.dead_letter"
+        " WHERE event_key = 'parked'",
+    )
+    change(
+        url,
+        'INSERT INTO onward.parked (blocked, partition, "offset", event_id, event_type, event_version, event_source,'
+        " event_time) SELECT id, partition, 1001, 'f', 'x', 1, '', now() FROM onward.blocked",
+    )
+    change(
+        url,
+        "UPDATE onward.tally SET succeeded = succeeded - 2, dead = dead + 1 WHERE (subscription, partition, handler) ="
+        " (SELECT subscription, partition, handler FROM onward.blocked)",
+    )
+
+
 def rows(url: str, sql: str) -> Sequence[tuple[object, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(sql.encode()).fetchall()

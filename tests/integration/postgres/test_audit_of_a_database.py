@@ -10,6 +10,7 @@ from tests.integration.postgres.looking import (
     Onward,
     change,
     command_line,
+    park,
     rows,
 )
 
@@ -62,6 +63,49 @@ def test_a_dead_letter_that_was_deleted_is_lost(handled: str, onward: Onward) ->
     assert kind == "lost"
     assert sentence.startswith("Lost dead letters: payment/transactional, partition ")
     assert sentence.endswith(", handler take_payment counts 1 and 0 are there.")
+
+
+def test_what_is_parked_is_accounted_for_and_an_event_that_vanished_from_there_is_lost(
+    handled: str, onward: Onward
+) -> None:
+    park(handled, "take_payment")
+    assert found(onward) == []
+    tallies = json.loads(onward("audit", "--json").stdout)["report"]["tallies"]
+    pay = [each["handlers"]["take_payment"] for each in tallies]
+    assert [sum(each[part] for each in pay) for part in ("done", "succeeded", "parked", "dead")] == [5, 2, 1, 2]
+    change(handled, "DELETE FROM onward.parked")
+    (unbalanced, _), lost = found(onward)
+    assert unbalanced == "unbalanced"
+    assert lost == (
+        "lost",
+        "Lost parked events: payment/transactional, handler take_payment, key 'parked' counts 1 and 0 are there.",
+    )
+
+
+def test_a_key_that_counts_fewer_events_than_are_parked_behind_it_is_damage(handled: str, onward: Onward) -> None:
+    park(handled, "take_payment")
+    change(handled, "UPDATE onward.blocked SET waiting = 0")
+    ((kind, sentence),) = found(onward)
+    assert kind == "damaged"
+    assert "key 'parked' counts 0 parked events and 1 are there" in sentence
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE onward.blocked SET letter = 99", "dead letter 99, which this handler does not have"),
+        ("UPDATE onward.blocked SET handler = 'note_cancellation'", "which this handler does not have"),
+        ("UPDATE onward.dead_letter SET state = 'recovered' WHERE event_key = 'parked'", "which is recovered"),
+    ],
+)
+def test_a_key_that_waits_for_a_letter_that_nobody_can_decide_any_more_is_damage(
+    handled: str, onward: Onward, sql: str, said: str
+) -> None:
+    park(handled, "take_payment")
+    change(handled, sql)
+    named = [sentence for kind, sentence in found(onward) if kind == "damaged"]
+    assert len(named) == 1
+    assert f"{said}: nobody decides it any more" in named[0]
 
 
 def test_a_tally_that_was_changed_is_named_with_its_handler(handled: str, onward: Onward) -> None:

@@ -17,6 +17,7 @@ from tests.integration.postgres.looking import (
     change,
     command_line,
     handle,
+    park,
     payment,
     rows,
 )
@@ -56,6 +57,72 @@ def test_a_renamed_handler_goes_on_under_its_new_name(handled: str, onward: Onwa
     handle(handled, renamed())
     assert rows(handled, TALLIES) == [("charge", 4), ("note_cancellation", 1)]
     assert rows(handled, "SELECT handler FROM onward.dead_letter") == [("charge",)]
+    assert onward("audit").exit_code == 0
+
+
+KEYS = "SELECT s.name, k.handler, k.waiting FROM onward.blocked k JOIN onward.subscription s ON s.id = k.subscription"
+
+
+def test_what_is_parked_for_a_renamed_handler_goes_on_under_its_new_name(handled: str, onward: Onward) -> None:
+    park(handled, "take_payment")
+    assert onward("handlers", "rename", "payment", "take_payment", "charge").exit_code == 0
+    assert rows(handled, KEYS) == [("transactional", "charge", 1)]
+    assert onward("audit").exit_code == 0
+
+
+def test_what_is_parked_goes_with_its_handler_and_is_not_taken_for_skipped(handled: str, onward: Onward) -> None:
+    park(handled, "take_payment")
+    for back, position in (((), "take_payment"), (("--back",), "transactional")):
+        assert onward("handlers", "move", "payment", "take_payment", *back).exit_code == 0
+        assert rows(handled, KEYS) == [(position, "take_payment", 1)]
+        assert onward("audit").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [("take_payment",), ("transactional", "--topic", "looking.orders")])
+def test_what_is_parked_for_a_retired_handler_is_owed_to_nobody(
+    handled: str, onward: Onward, arguments: tuple[str, ...]
+) -> None:
+    park(handled, "take_payment")
+    assert onward("handlers", "retire", "payment", *arguments).exit_code == 0
+    assert rows(handled, KEYS) == []
+    assert rows(handled, "SELECT 1 FROM onward.parked") == []
+    assert onward("audit").exit_code == 0
+
+
+def test_retiring_a_handler_leaves_what_is_parked_for_another(handled: str, onward: Onward) -> None:
+    park(handled, "take_payment")
+    assert onward("handlers", "retire", "payment", "note_cancellation").exit_code == 0
+    assert rows(handled, KEYS) == [("transactional", "take_payment", 1)]
+    assert onward("audit").exit_code == 0
+
+
+def later() -> App:
+    """The payment service, in which the handler that takes payments joins from now on."""
+    app = App("payment", schema=SCHEMA, topics=[Topic("looking.orders", partitions=2)])
+
+    @app.on(Ordered, start="now")
+    async def take_payment(order: Ordered, tx: Transaction) -> None:
+        raise NotImplementedError
+
+    @app.on(Cancelled)
+    async def note_cancellation(order: Cancelled, tx: Transaction) -> None:
+        await tx.execute("SELECT 1")
+
+    return app
+
+
+@pytest.mark.parametrize("forgotten", ["retired", "deleted by hand"])
+def test_what_is_parked_is_not_skipped_for_a_handler_that_joins_again(
+    handled: str, onward: Onward, forgotten: str
+) -> None:
+    park(handled, "take_payment")
+    if forgotten == "retired":
+        assert onward("handlers", "retire", "payment", "take_payment").exit_code == 0
+    else:
+        change(handled, "DELETE FROM onward.handler WHERE name = 'take_payment'")
+    handle(handled, later())
+    skipped = rows(handled, "SELECT sum(skipped)::integer FROM onward.tally WHERE handler = 'take_payment'")
+    assert skipped == [(2,) if forgotten == "retired" else (1,)]
     assert onward("audit").exit_code == 0
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from onward.cli import main
 from scripts.servers.postgres import Postgres
-from tests.integration.postgres.looking import Onward, change, command_line, payment, rows
+from tests.integration.postgres.looking import Onward, change, command_line, park, payment, rows
 from tests.integration.postgres.pooler import pooler
 from tests.integration.postgres.stage import Stage, on_stage
 
@@ -58,6 +58,21 @@ def test_a_dead_letter_is_listed_and_shown_with_its_bytes(seen: Onward) -> None:
     assert '{"order_id":"bad","cents":-1}' in shown
     assert "take_payment" in seen("dead-letters", "list").stdout
     assert seen("dead-letters", "list", "--service", "other").stdout == "No dead letters.\n"
+
+
+def test_a_dead_letter_is_shown_with_how_many_events_wait_for_it_and_status_with_how_many_are_parked(
+    handled: str, onward: Onward
+) -> None:
+    park(handled, "take_payment")
+    parked, other = json.loads(onward("dead-letters", "list", "--json").stdout)
+    assert (parked["event_key"], parked["waiting"], other["waiting"]) == ("parked", 1, 0)
+    assert "  waiting   1 later event of its key\n" in onward("dead-letters", "show", str(parked["id"])).stdout
+    assert "waiting" not in onward("dead-letters", "show", str(other["id"])).stdout
+    (shown,) = json.loads(onward("status", "--json").stdout)["subscriptions"]
+    assert (shown["dead_letters"], shown["parked"]) == (2, 1)
+    assert onward("dead-letters", "discard", str(parked["id"])).exit_code == 0
+    assert rows(handled, "SELECT letter, waiting FROM onward.blocked") == [(None, 1)]
+    assert onward("audit").exit_code == 0
 
 
 def test_a_dead_letter_that_is_not_there_ends_with_1(seen: Onward) -> None:
@@ -130,6 +145,32 @@ def test_discarding_waits_for_a_commit_that_has_the_letter_in_hand_and_stays_rig
     assert result.exit_code == 1
     assert "it is recovered already" in result.stderr
     assert onward("audit").exit_code == 0
+
+
+def test_discarding_and_a_commit_of_another_partition_lock_the_same_keys_in_one_order(
+    handled: str, onward: Onward
+) -> None:
+    park(handled, "take_payment")
+    change(
+        handled,
+        "INSERT INTO onward.blocked (subscription, handler, key, partition, letter)"
+        " SELECT subscription, handler, 'earlier', partition, id FROM onward.dead_letter WHERE event_key = 'bad'",
+    )
+    one_more = "UPDATE onward.blocked SET waiting = waiting + 1 WHERE key = %s"
+    with psycopg.connect(handled) as parking:
+        parking.execute(one_more, (b"earlier",))
+
+        async def discard_meanwhile() -> Result:
+            discarding = asyncio.create_task(asyncio.to_thread(onward, "dead-letters", "discard", "2", "1"))
+            async with asyncio.timeout(20):
+                while not rows(handled, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            parking.execute(one_more, (b"parked",))  # a deadlock, if the discarding had this one already
+            parking.commit()
+            return await discarding
+
+        assert asyncio.run(discard_meanwhile()).stdout == "2 dead letters are discarded.\n"
+    assert rows(handled, "SELECT letter, waiting FROM onward.blocked ORDER BY key") == [(None, 1), (None, 2)]
 
 
 def test_doctor_finds_nothing_wrong_where_there_is_nothing_yet(postgres_url: str) -> None:

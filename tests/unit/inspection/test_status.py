@@ -6,7 +6,7 @@ import pytest
 
 from onward.inspection.status import Standing, Status, with_rates
 
-SHIPPING = Standing("shipping", "transactional", "orders", ("ship",), 0, 100, 0, 0, ())
+SHIPPING = Standing("shipping", "transactional", "orders", ("ship",), 0, 100, 0, 0, 0, ())
 PAYMENT = replace(SHIPPING, service="payment", handled=7)
 
 

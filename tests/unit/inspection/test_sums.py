@@ -4,7 +4,7 @@ import pytest
 
 from onward.inspection.accounts import Account, Registered, Subscribed
 from onward.inspection.report import of_accounts
-from onward.inspection.sums import Accounts, Came, Counts, Kept, Moved
+from onward.inspection.sums import Accounts, Came, Counts, Kept, Moved, sums_of
 from onward.ledger import IntervalSet, Tally
 
 PAY = Registered("pay", "transactional", "earliest", ("made",), (0,))
@@ -25,6 +25,25 @@ def test_without_an_end_what_the_account_has_reached_is_what_was_published() -> 
     tally, problems = summed(said)
     assert problems == []
     assert (tally.published, tally.done, tally.in_flight, tally.lost) == (8, 6, 2, 0)
+
+
+def test_parked_events_are_done_by_the_position_and_counted_apart_for_their_handler() -> None:
+    sums = sums_of([(1, 0, "pay", 2, 1, 0, 1)], [(1, 0, "pay", 3)])
+    tally, problems = summed(Accounts([account(7)], sums))
+    assert problems == []
+    pay = tally.handlers["pay"]
+    assert (pay.done, pay.succeeded, pay.dead, pay.parked) == (6, 2, 1, 3)
+
+
+def test_a_handler_may_have_parked_events_and_no_tally() -> None:
+    tally, problems = summed(Accounts([account(3)], sums_of([], [(1, 0, "pay", 3)])))
+    assert problems == []
+    assert tally.handlers["pay"].parked == 3
+
+
+def test_an_event_that_was_parked_and_done_too_is_counted_twice() -> None:
+    sums = sums_of([(1, 0, "pay", 3, 0, 0, 0)], [(1, 0, "pay", 1)])
+    assert "1 too many" in summed(Accounts([account(3)], sums))[1][0]
 
 
 def test_what_a_log_lost_counts_as_lost_and_not_as_skipped() -> None:

@@ -5,6 +5,7 @@ def test_counters_of_processes_add_up_by_handler_and_bucket() -> None:
     first = {
         "handled": {"a": 1, "b": 2},
         "dead": {"a": 1},
+        "parked": {"b": 2},
         "published": 3,
         "batch_counts": [1, 2],
         "batch_seconds": 0.5,
@@ -14,6 +15,7 @@ def test_counters_of_processes_add_up_by_handler_and_bucket() -> None:
         "handled": {"a": 1, "b": 7},
         "retries": {"b": 4},
         "dead": {"a": 1},
+        "parked": {"b": 2},
         "published": 4,
         "reruns": 0,
         "batch_counts": [1, 3],
@@ -26,6 +28,7 @@ def test_nothing_adds_up_to_nothing() -> None:
         "handled": {},
         "retries": {},
         "dead": {},
+        "parked": {},
         "published": 0,
         "reruns": 0,
         "batch_counts": [],

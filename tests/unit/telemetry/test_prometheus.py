@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
         "handled": {"reserve": 7},
         "retries": {"reserve": 3},
         "dead": {"reserve": 1},
+        "parked": {"reserve": 6},
         "published": 4,
         "batch_counts": [1, 0, 2, *[0] * 9],
         "batch_seconds": 0.125,
@@ -36,6 +37,7 @@ def test_counters_of_a_service_come_with_its_name_and_handler() -> None:
     assert 'onward_events_handled_total{handler="reserve",service="inventory"} 7.0' in found
     assert 'onward_retries_total{handler="reserve",service="inventory"} 3.0' in found
     assert 'onward_dead_letters_total{handler="reserve",service="inventory"} 1.0' in found
+    assert 'onward_parked_total{handler="reserve",service="inventory"} 6.0' in found
     assert 'onward_published_total{service="inventory"} 4.0' in found
     assert 'onward_restarts_total{service="inventory"} 2.0' in found
     assert 'onward_lag_events{service="inventory",topic="orders"} 5.0' in found

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from onward.inspection.accounts import Account, Registered, Subscribed
-from onward.inspection.sums import Accounts, Came, Counts, Moved, Place
+from onward.inspection.sums import Accounts, Came, Moved, Place, sums_of
 from onward.stores.postgres.inspection import Snapshot
 
 _SUBSCRIPTIONS = (
@@ -20,6 +20,10 @@ _ACCOUNTS = (
     " ORDER BY a.subscription, a.partition"
 )
 _SUMS = "SELECT subscription, partition, handler, succeeded, dead, discarded, skipped FROM onward.tally"
+_PARKED = (
+    "SELECT k.subscription, p.partition, k.handler, count(*) FROM onward.parked p"
+    " JOIN onward.blocked k ON k.id = p.blocked GROUP BY 1, 2, 3"
+)
 _MOVED = (
     "SELECT h.subscription, h.partition, s.service || '/' || s.name || ' on ' || s.topic, h.from_offset, h.to_offset,"
     " h.anew, h.lost, h.why, to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), h.id,"
@@ -47,9 +51,7 @@ async def subscriptions(snapshot: Snapshot) -> list[Subscribed]:
 
 
 async def accounts(snapshot: Snapshot) -> Accounts:
-    sums: dict[Place, dict[str, Counts]] = {}
-    for subscription, partition, handler, *numbers in await snapshot.rows(_SUMS):
-        sums.setdefault((subscription, partition), {})[handler] = Counts(*numbers)
+    sums = sums_of(await snapshot.rows(_SUMS), await snapshot.rows(_PARKED))
     came: dict[Place, list[Came]] = {}
     for subscription, partition, *numbers in await snapshot.rows(_CAME):
         came.setdefault((subscription, partition), []).append(Came(*numbers))

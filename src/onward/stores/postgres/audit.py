@@ -15,6 +15,7 @@ from onward.inspection.report import (
     Progress,
     Report,
     of_accounts,
+    of_keys,
     of_letters,
     of_violations,
     unchecked,
@@ -32,6 +33,14 @@ _LETTERS_MISSED = (
     "  GROUP BY subscription, partition, handler) d USING (subscription, partition, handler)"
     " WHERE t.dead > coalesce(d.kept, 0) ORDER BY t.subscription, t.partition, t.handler"
 )
+_KEYS_WRONG = (
+    "SELECT s.service || '/' || s.name, k.handler, k.key, k.waiting, coalesce(p.parked, 0), k.letter, d.state"
+    " FROM onward.blocked k JOIN onward.subscription s ON s.id = k.subscription"
+    " LEFT JOIN (SELECT blocked, count(*) AS parked FROM onward.parked GROUP BY blocked) p ON p.blocked = k.id"
+    " LEFT JOIN onward.dead_letter d ON d.id = k.letter AND (d.subscription, d.handler) = (k.subscription, k.handler)"
+    " WHERE coalesce(p.parked, 0) <> k.waiting"
+    " OR (k.letter IS NOT NULL AND coalesce(d.state, '') NOT IN ('dead', 'retrying')) ORDER BY k.id"
+)
 _ROWS = "SELECT row_to_json(violation)::text FROM (\n{query}\n) violation LIMIT $1"
 _INVARIANTS = "SELECT service, name, sql FROM onward.invariant ORDER BY service, name"
 
@@ -41,10 +50,13 @@ async def audit(inspection: Inspection, logs: LogsView | None, progress: Progres
     async with inspection.snapshot() as snapshot:
         said = await accounts(snapshot)
         letters = [of_letters(*row) for row in await snapshot.rows(_LETTERS_MISSED)]
+        keys = await snapshot.rows(_KEYS_WRONG)
         invariants = await snapshot.rows(_INVARIANTS)
     ends = await asyncio.to_thread(ask, logs, said.live)
     tallies, problems = of_accounts(said, lambda subscription, partition: ends.kept((subscription.topic, partition)))
     problems += letters
+    for subscription, handler, key, *counts in keys:
+        problems += of_keys(subscription, handler, key.decode(), *counts)
     for done, (service, name, sql) in enumerate(invariants):
         progress("invariants", done, len(invariants))
         problems += await _of_invariant(inspection, service, name, sql)

@@ -15,8 +15,9 @@ from onward.stores.postgres.session import Session
 _LETTERS = (
     'SELECT d.id, s.service, d.handler, s.topic, d.partition, d."offset", d.state, d.cause, d.error, d.detail,'
     " d.fingerprint, d.attempts, extract(epoch FROM d.first_at)::float8, extract(epoch FROM d.died_at)::float8,"
-    " d.event_id, d.event_type, d.event_version, d.event_source, d.event_time, d.event_key, d.value"
-    " FROM onward.dead_letter d JOIN onward.subscription s ON s.id = d.subscription"
+    " d.event_id, d.event_type, d.event_version, d.event_source, d.event_time, d.event_key, d.value,"
+    " coalesce(k.waiting, 0) FROM onward.dead_letter d JOIN onward.subscription s ON s.id = d.subscription"
+    " LEFT JOIN onward.blocked k ON k.letter = d.id"
 )
 _WAITING = (
     f"{_LETTERS} WHERE ($1::text IS NULL OR s.service = $1) AND d.state IN ('dead', 'retrying')"
@@ -24,13 +25,21 @@ _WAITING = (
 )
 _ALL = f"{_LETTERS} WHERE ($1::text IS NULL OR s.service = $1) ORDER BY d.id DESC LIMIT $2"
 _NAMED = f"{_LETTERS} WHERE d.id = ANY($1::bigint[])"
-# What moves an account locks it first, and letters and sums after it: whoever rules does the same.
+# What moves an account locks it first, and keys, letters and sums after it: whoever rules does the same.
 _LOCK = (
     "SELECT 1 FROM onward.account a WHERE EXISTS (SELECT 1 FROM onward.dead_letter d"
     " WHERE (d.subscription, d.partition) = (a.subscription, a.partition)"
     " AND CASE WHEN $1::bigint[] IS NULL THEN d.state = 'dead' ELSE d.id = ANY($1) END)"
     " ORDER BY a.subscription, a.partition FOR UPDATE OF a"
 )
+# In the order of every commit: other partitions may have events of these keys.
+_LOCK_KEYS = (
+    "SELECT 1 FROM onward.blocked k JOIN onward.dead_letter d ON d.id = k.letter"
+    " WHERE d.state = 'dead' AND ($1::bigint[] IS NULL OR d.id = ANY($1))"
+    ' ORDER BY k.subscription, k.handler COLLATE "C", k.key FOR UPDATE OF k'
+)
+# The key's row itself goes with the last event that is parked behind it, by who has its partition claimed.
+_DECIDED = "UPDATE onward.blocked SET letter = NULL, due_at = NULL WHERE letter = ANY($1::bigint[])"
 _RETRY = (
     "UPDATE onward.dead_letter d SET state = 'retrying' FROM onward.subscription s"
     " WHERE s.id = d.subscription AND s.retired_at IS NULL"
@@ -73,12 +82,15 @@ async def rule(session: Session, ruling: Ruling, ids: Sequence[int] | None) -> i
     doing = "Retrying dead letters" if retrying else "Discarding dead letters"
     named = None if ids is None else list(dict.fromkeys(ids))
     await session.run(_LOCK, (named,), doing)
+    if not retrying:
+        await session.run(_LOCK_KEYS, (named,), doing)
     changed = await session.run(_RETRY if retrying else _DISCARD, (named,), doing)
     ruled = [letter_id for (letter_id,) in changed.rows]
     for letter_id in named or ():
         if letter_id not in ruled:
             raise await _refused(session, letter_id, "retried" if retrying else "discarded")
     if not retrying:
+        await session.run(_DECIDED, (ruled,), doing)
         await session.run(_COUNT_DISCARDED, (ruled,), doing)
     return len(ruled)
 
@@ -92,6 +104,6 @@ async def _refused(session: Session, letter_id: int, verb: str) -> StoreError:
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:
-    *fields, time, key, value = row
+    *fields, time, key, value, waiting = row
     named = dict(zip(Letter.__dataclass_fields__, (*fields, time.astimezone(UTC)), strict=False))
-    return Letter(**named, event_key=None if key is None else key.decode(), value=value)
+    return Letter(**named, event_key=None if key is None else key.decode(), value=value, waiting=waiting)

@@ -47,12 +47,16 @@ _RENAMES = (
     "UPDATE onward.handler SET name = $2 WHERE subscription = $3 AND name = $1",
     "UPDATE onward.tally SET handler = $2 WHERE subscription = $3 AND handler = $1",
     "UPDATE onward.attempt SET handler = $2 WHERE subscription = $3 AND handler = $1",
+    "UPDATE onward.blocked SET handler = $2 WHERE subscription = $3 AND handler = $1",
     "UPDATE onward.dead_letter SET handler = $2 WHERE subscription = $3 AND handler = $1",
     "UPDATE onward.subscription SET name = $2 WHERE id = $3 AND name = $1",
 )
 _RETIRES = (
     "DELETE FROM onward.handler WHERE subscription = $1 AND ($2::text IS NULL OR name = $2)",
     "DELETE FROM onward.attempt WHERE subscription = $1 AND ($2::text IS NULL OR handler = $2)",
+    "DELETE FROM onward.parked p USING onward.blocked k"
+    " WHERE k.id = p.blocked AND k.subscription = $1 AND ($2::text IS NULL OR k.handler = $2)",
+    "DELETE FROM onward.blocked WHERE subscription = $1 AND ($2::text IS NULL OR handler = $2)",
     "UPDATE onward.dead_letter SET state = 'dead'"
     " WHERE subscription = $1 AND ($2::text IS NULL OR handler = $2) AND state = 'retrying'",
 )
@@ -122,13 +126,16 @@ _CARRIES = (  # what the position it comes to has passed, and it did not run for
     "INSERT INTO onward.tally (subscription, partition, handler, succeeded, dead, discarded, skipped)"
     " SELECT $2::bigint, a.partition, $3::text, coalesce(t.succeeded, 0), coalesce(t.dead, 0),"
     " coalesce(t.discarded, 0), a.next_offset - a.start_offset - coalesce(t.succeeded + t.dead + t.discarded, 0)"
-    " - coalesce(u.succeeded + u.dead + u.discarded + u.skipped, 0) FROM onward.account a"
+    " - coalesce(w.parked, 0) - coalesce(u.succeeded + u.dead + u.discarded + u.skipped, 0) FROM onward.account a"
     " LEFT JOIN onward.tally t ON t.subscription = $1 AND t.partition = a.partition AND t.handler = $3"
+    " LEFT JOIN (SELECT p.partition, count(*) AS parked FROM onward.blocked k JOIN onward.parked p ON p.blocked = k.id"
+    "  WHERE k.subscription = $1 AND k.handler = $3 GROUP BY 1) w ON w.partition = a.partition"
     " LEFT JOIN onward.tally u ON u.subscription = $2 AND u.partition = a.partition AND u.handler = ''"
     " WHERE a.subscription = $2",
     "DELETE FROM onward.tally WHERE subscription = $1 AND subscription <> $2 AND handler = $3",
     "UPDATE onward.attempt SET subscription = $2 WHERE subscription = $1 AND handler = $3",
     "UPDATE onward.dead_letter SET subscription = $2 WHERE subscription = $1 AND handler = $3",
+    "UPDATE onward.blocked SET subscription = $2 WHERE subscription = $1 AND handler = $3",
     "UPDATE onward.handler SET subscription = $2 WHERE subscription = $1 AND name = $3",
 )
 

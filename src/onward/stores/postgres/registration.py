@@ -24,6 +24,8 @@ _PASSED_BEFORE = (
     "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, '')), 0)"
     "  - coalesce((SELECT succeeded + dead + discarded FROM onward.tally t"
     "     WHERE (t.subscription, t.partition, t.handler) = (a.subscription, a.partition, $2)), 0)"
+    "  - (SELECT count(*) FROM onward.parked p JOIN onward.blocked k ON k.id = p.blocked"
+    "     WHERE (k.subscription, p.partition, k.handler) = (a.subscription, a.partition, $2))"
     " FROM onward.account a WHERE a.subscription = $1"
     " ON CONFLICT (subscription, partition, handler) DO UPDATE SET skipped = excluded.skipped"
 )

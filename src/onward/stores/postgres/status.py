@@ -15,6 +15,7 @@ _LETTERS = (
     "SELECT subscription, count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'retrying')"
     " FROM onward.dead_letter WHERE state IN ('dead', 'retrying') GROUP BY subscription"
 )
+_PARKED = "SELECT subscription, sum(waiting)::bigint FROM onward.blocked GROUP BY subscription"
 
 
 async def status(inspection: Inspection, logs: LogsView | None) -> Status:
@@ -22,6 +23,7 @@ async def status(inspection: Inspection, logs: LogsView | None) -> Status:
     async with inspection.snapshot() as snapshot:
         found = await subscriptions(snapshot)
         letters = {subscription: (dead, retrying) for subscription, dead, retrying in await snapshot.rows(_LETTERS)}
+        parked = dict(await snapshot.rows(_PARKED))
     leaving = await outboxes(inspection)
     ends = await asyncio.to_thread(ask_if_answered, logs, found)
     standings = [
@@ -32,6 +34,7 @@ async def status(inspection: Inspection, logs: LogsView | None) -> Status:
                 for account in each.accounts
             ],
             *letters.get(each.id, (0, 0)),
+            parked.get(each.id, 0),
         )
         for each in with_ends(found, ends)
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
 from onward import ids
 from onward.errors import StoreError
@@ -18,7 +19,7 @@ from onward.inspection.letter import REFUSED, Letter
 from onward.inspection.report import Report, Wrong
 from onward.inspection.status import Standing
 from onward.inspection.view import Bounds, Ruling, StoreView
-from onward.ports import Claim, DeadLetter, Outgoing, Place, Settlement, Shift
+from onward.ports import Claim, DeadLetter, Outgoing, Parked, Place, Settlement, Shift
 from onward.relay import Outbox, Refused
 from onward.testing.contracts.scenes import ORDERS, SCENE_S, StoreBench
 
@@ -68,6 +69,18 @@ class ViewBench:
         """Four events: three succeeded, and the last is a dead letter."""
         position = (await self.bench.claimed()).position
         return await self.settled(Settlement(position.finish_through(4), {"pay": 3}, dead=[_LETTER]))
+
+    async def with_parked_events(self) -> Claim:
+        """Six events: three succeeded, and the last two are parked behind a dead letter of their key."""
+        position = (await self.bench.claimed()).position
+        letter = _LETTER._replace(blocks=True)
+        parked = [Parked("pay", offset, structs.replace(_LETTER.envelope, offset=offset), b"{}") for offset in (4, 5)]
+        return await self.settled(Settlement(position.finish_through(6), {"pay": 3}, dead=[letter], parked=parked))
+
+    async def due(self, claim: Claim) -> list[int]:
+        """The offsets of what is parked and may run now."""
+        async with self.bench.store.unit() as unit:
+            return [each.offset for each in (await unit.queues(claim, 2000.0)).due]
 
     async def standing(self) -> Standing:
         (found,) = (await asyncio.to_thread(self.view.status)).subscriptions
@@ -207,6 +220,60 @@ class ViewContract:
         assert (await bench.audit()).problems == ()
         with pytest.raises(StoreError, match="it is discarded already"):
             await bench.rule(Ruling.RETRY, [(await asyncio.to_thread(_first, bench.view)).id])
+
+    @on_view
+    async def test_what_is_parked_behind_a_letter_is_shown_and_accounted_for(self, bench: ViewBench) -> None:
+        await bench.with_parked_events()
+        assert [each.waiting for each in await asyncio.to_thread(bench.view.letters)] == [2]
+        found = await bench.standing()
+        assert (found.handled, found.dead_letters, found.parked) == (6, 1, 2)
+        report = await bench.audit()
+        assert report.problems == ()
+        (tally,) = [each for each in report.tallies if each.published]
+        pay = tally.handlers["pay"]
+        assert (tally.done, pay.done, pay.succeeded, pay.dead, pay.parked) == (6, 6, 3, 1, 2)
+
+    @on_view
+    async def test_nothing_waits_for_a_letter_that_blocks_nothing(self, bench: ViewBench) -> None:
+        await bench.with_a_dead_letter()
+        assert [each.waiting for each in await asyncio.to_thread(bench.view.letters)] == [0]
+        assert (await bench.standing()).parked == 0
+
+    @on_view
+    async def test_what_waits_for_a_letter_may_run_once_it_is_discarded_and_its_key_stays_blocked(
+        self, bench: ViewBench
+    ) -> None:
+        claim = await bench.with_parked_events()
+        assert await bench.due(claim) == []
+        assert await bench.rule(Ruling.DISCARD, [(await asyncio.to_thread(_first, bench.view)).id]) == 1
+        assert await bench.due(claim) == [4, 5]
+        assert (await bench.bench.claim_again(claim.subscription)).blocked == {("pay", "k")}
+        assert (await asyncio.to_thread(_first, bench.view)).waiting == 0
+        assert (await bench.standing()).parked == 2
+        assert (await bench.audit()).problems == ()
+
+    @on_view
+    async def test_what_waits_for_a_letter_goes_on_waiting_while_others_are_discarded_or_the_ruling_fails(
+        self, bench: ViewBench
+    ) -> None:
+        claim = await bench.with_parked_events()
+        other = _LETTER._replace(offset=6, envelope=structs.replace(_LETTER.envelope, offset=6, key="other"))
+        await bench.settled(Settlement(claim.position.finish_through(7), dead=[other]))
+        first, blocking = await asyncio.to_thread(bench.view.letters)
+        with pytest.raises(StoreError, match="There is no dead letter 99"):
+            await bench.rule(Ruling.DISCARD, [blocking.id, 99])
+        assert await bench.rule(Ruling.DISCARD, [first.id]) == 1
+        claim = await bench.bench.claim_again(claim.subscription)
+        assert await bench.due(claim) == []
+        assert [each.waiting for each in await asyncio.to_thread(bench.view.letters)] == [2]
+
+    @on_view
+    async def test_what_waits_for_a_letter_waits_while_it_runs_again(self, bench: ViewBench) -> None:
+        claim = await bench.with_parked_events()
+        assert await bench.rule(Ruling.RETRY, None) == 1
+        assert await bench.due(claim) == []
+        assert [each.waiting for each in await asyncio.to_thread(bench.view.letters)] == [2]
+        assert (await bench.audit()).problems == ()
 
     @on_view
     async def test_all_letters_that_are_named_are_ruled_on_or_none_is(self, bench: ViewBench) -> None:
