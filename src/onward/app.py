@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from onward import runtime
 from onward.delays import Delay, due_micros
@@ -83,6 +83,7 @@ class App:
         concurrency: int = 10,
         alone: bool = False,
         rate_limit: str | float | None = None,
+        after_last: Literal["block", "skip"] = "skip",
     ) -> Callable[[Function], Function]:
         """Declare a handler; the function comes back as it was, so that a test can call it.
 
@@ -94,10 +95,12 @@ class App:
         alone:       a position of its own, so that its pace and failures don't touch the others'.
         rate_limit:  calls at most in one process, retries included, evenly spaced: "100/s", "5/min", "20/h", or a
                      number per second; for handlers without a transaction.
+        after_last:  what follows a dead letter in its key: "block", it waits in the store until the letter was retried
+                     with success or discarded, and then runs in order; "skip", it runs and overtakes it.
         """
 
         def declare(function: Function) -> Function:
-            options = Options(name, start, retry or Retry(), tuple(fatal), concurrency, alone, rate_limit)
+            options = Options(name, start, retry or Retry(), tuple(fatal), concurrency, alone, rate_limit, after_last)
             handler = read_handler(function, events, options)
             if any(handler.name == each.name for each in self.handlers) or handler.name in RESERVED_NAMES:
                 raise DeclarationError(

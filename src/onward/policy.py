@@ -80,6 +80,17 @@ class Retry:
         return min(self.max_s, self.first_s * math.pow(self.factor, attempt - 1)) * (1 - self.jitter * random)
 
 
+class AfterLast(StrEnum):
+    """What becomes of the events that follow one in its key, when the handler has given that one up.
+
+    BLOCK: they wait in the store, until somebody has retried it with success or discarded it; then they run, in order.
+    SKIP:  they run, and have overtaken it.
+    """
+
+    BLOCK = "block"
+    SKIP = "skip"
+
+
 class Cause(StrEnum):
     """Why an event is tried no more."""
 

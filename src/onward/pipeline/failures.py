@@ -21,6 +21,7 @@ from onward.errors import (
     UnknownVersionError,
 )
 from onward.events import Envelope
+from onward.pipeline.handlers import Handler
 from onward.policy import Again, Cause, Dead, Retry, decide, failure_title, fingerprint, is_fatal
 from onward.ports import Attempt, Claim, DeadLetter
 
@@ -55,24 +56,26 @@ class Failure:
     letter: DeadLetter | None
 
 
-def judge(  # noqa: PLR0913 - keyword-only facts of one failure
+def judge(
     error: BaseException,
     *,
-    claim: Claim,
+    before: Attempt | None,
     offset: int,
     handler: str,
-    retry: Retry,
-    fatal: tuple[type[BaseException], ...],
+    rules: Handler | None,
     now: float,
     random: float,
     about: Callable[[], tuple[Envelope, bytes | None]],
 ) -> Failure:
-    """Count this failure and decide; `about` is asked for the event only when it becomes a dead letter."""
-    before = claim.attempts.get((offset, handler))
+    """Count this failure and decide; `about` is asked for the event only when it becomes a dead letter.
+
+    `rules` are those of the handler, None where none was chosen: what such an event leaves behind blocks nothing.
+    """
     count = (before.attempts if before else 0) + 1
     first_at = before.first_at if before else now
     newer = isinstance(error, UnknownVersionError)
-    decision = decide(not newer and is_fatal(error, fatal), count, NEWER_VERSION if newer else retry, random)
+    retry = NEWER_VERSION if newer else rules.retry if rules else Retry()
+    decision = decide(not newer and is_fatal(error, rules.fatal if rules else ()), count, retry, random)
     text = _text(error)
     attempt = Attempt(count, text, fingerprint(error), first_at, now)
     if isinstance(decision, Again):
@@ -89,6 +92,7 @@ def judge(  # noqa: PLR0913 - keyword-only facts of one failure
         first_at=first_at,
         envelope=envelope,
         value=value,
+        blocks=bool(handler) and rules is not None and rules.blocks,
     )
     return Failure(offset, handler, attempt, 0.0, letter)
 

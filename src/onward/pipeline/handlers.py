@@ -17,7 +17,7 @@ from onward.events import EventType, event_type
 from onward.pipeline.context import Context
 from onward.pipeline.pace import calls_per_s
 from onward.pipeline.sessions import check_session, session_kind
-from onward.policy import Retry
+from onward.policy import AfterLast, Retry
 from onward.ports import SyncTransaction, Transaction
 
 MAX_CONCURRENCY = 1000
@@ -70,6 +70,12 @@ class Handler:
     concurrency: int
     alone: bool
     calls_per_s: float | None = None  # at most, in one process; None = as they come
+    after_last: AfterLast = AfterLast.SKIP
+
+    @property
+    def blocks(self) -> bool:
+        """Whether an event that it gives up holds up those of its key."""
+        return self.after_last is AfterLast.BLOCK
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -91,6 +97,7 @@ class Options:
     concurrency: int = DEFAULT_CONCURRENCY
     alone: bool = False
     rate_limit: str | float | None = None
+    after_last: str = AfterLast.SKIP
 
 
 def read_handler(function: Callable[..., Any], events: Sequence[type], options: Options) -> Handler:
@@ -123,6 +130,7 @@ def read_handler(function: Callable[..., Any], events: Sequence[type], options: 
         concurrency=options.concurrency,
         alone=options.alone,
         calls_per_s=rate,
+        after_last=_after_last(where, options, found),
     )
 
 
@@ -244,6 +252,19 @@ def _check_options(where: str, options: Options, kind: HandlerKind) -> None:
     for kind_of_error in options.fatal:
         if not (isinstance(kind_of_error, type) and issubclass(kind_of_error, Exception)):
             raise DeclarationError(f"{where}: fatal= lists exception classes, not {kind_of_error!r}.")
+
+
+def _after_last(where: str, options: Options, event_types: Sequence[EventType]) -> AfterLast:
+    try:
+        after_last = AfterLast(options.after_last)
+    except ValueError:
+        raise DeclarationError(f"{where}: after_last is 'block' or 'skip', not {options.after_last!r}.") from None
+    if after_last is AfterLast.BLOCK and all(each.key is None for each in event_types):
+        raise DeclarationError(
+            f"{where}: after_last='block' holds up the events of a key, and no event that it handles has one. Give the"
+            " event a key, or leave after_last away."
+        )
+    return after_last
 
 
 def _rate(where: str, options: Options, kind: HandlerKind) -> float | None:

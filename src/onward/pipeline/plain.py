@@ -14,16 +14,17 @@ from typing import Any
 
 from onward.errors import MessageError, StoreConflictError
 from onward.outgoing import encode_returned
+from onward.pipeline import parking
 from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.own_transaction import OwnTransaction
-from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
+from onward.pipeline.plain_revival import BesideDeliveries, PlainQueues, PlainRevival, in_time
 from onward.pipeline.routing import Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury
 from onward.pipeline.window import Results, Window
-from onward.ports import Claim, Clock, Delivery, Log, Outgoing, Record, Retried, Settlement, Store, WireType
+from onward.ports import Claim, Clock, Delivery, Log, Outgoing, Record, Store
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
@@ -57,6 +58,9 @@ class PlainRunner:
         self._limit = max(2 * bound.handler.concurrency, SMALLEST_WINDOW)
         self._gather_s = GATHER_S if store.capabilities.durable and store.capabilities.inline else 0.0
         self._windows: dict[int, Window] = {}
+        beside = BesideDeliveries(service, bound, routes, store, clock, meter, self._running, self._limit)
+        self._revival = PlainRevival(beside)
+        self._queues = PlainQueues(beside)
 
     def attach(self, claim: Claim) -> None:
         self._windows[claim.partition] = Window(claim, self._limit)
@@ -75,18 +79,48 @@ class PlainRunner:
             if offset in window.held or claim.position.done(offset):
                 window.come_to(offset)
                 continue
-            suspect = is_suspect(claim, self._limit)
-            if not await window.below(1 if suspect else self._limit, until):
+            if is_suspect(claim, self._limit):
+                if not await self._alone(window, record, until):
+                    self.check()
+                    return 0.0
+                continue
+            if not await window.below(self._limit, until):
                 self.check()
                 return 0.0
+            await self._freed(window, record)
             window.come_to(offset)
-            if not suspect or await self._marked(window, record):
-                self._take(window, record)
+            self._take(window, record)
         self.check()
         return None
 
+    async def _alone(self, window: Window, record: Record, until: float) -> bool:
+        """After unclean starts: begin an event when none is in hand, after a durable mark. False if that took too long.
+
+        Tried often enough, it is buried instead. One that is going to be parked needs no mark.
+        """
+        try:
+            async with asyncio.timeout_at(until):
+                await window.apart.acquire()
+        except TimeoutError:
+            return False
+        try:
+            if not await window.below(1, until):
+                return False
+            await self._freed(window, record)
+            window.come_to(record[0])
+            if self._waits(window, record) or await self._marked(window, record):
+                self._take(window, record)
+            return True
+        finally:
+            window.apart.release()
+
+    async def _freed(self, window: Window, record: Record) -> None:
+        """Until it is known whether its key waits."""
+        if window.freeing and (self._name, record[3]) in window.freeing:
+            async with window.settling:
+                pass
+
     async def _marked(self, window: Window, record: Record) -> bool:
-        """After unclean starts: a durable mark before the event runs, alone. False if it was buried instead."""
         claim = window.claim
         route = self._routes.route(record[1])
         envelope = self._log.envelope(claim.topic, claim.partition, record)
@@ -97,6 +131,13 @@ class PlainRunner:
         self._meter.died("")
         return False
 
+    def _waits(self, window: Window, record: Record) -> bool:
+        """Whether it is to be parked: not what can't be read, which becomes a dead letter whatever is before it."""
+        if (self._name, record[3]) not in window.claim.blocked:
+            return False
+        route = self._routes.route(record[1])
+        return bool(route.handlers) and route.error is None
+
     def _take(self, window: Window, record: Record) -> None:
         window.held.add(record[0])
         key = record[3]
@@ -105,6 +146,8 @@ class PlainRunner:
             self._finish(window, record[0])
         elif key is None:
             window.start(self._work(window, record))
+        elif self._waits(window, record):
+            self._park(window, record)
         elif key in window.keys:
             window.keys[key].append(record)
         else:
@@ -116,10 +159,18 @@ class PlainRunner:
         waiting = window.keys[key]
         try:
             while waiting and not window.stopping:
-                await self._work(window, waiting[0])
+                if self._waits(window, waiting[0]):
+                    self._park(window, waiting[0])
+                else:
+                    await self._work(window, waiting[0])
                 waiting.popleft()
         finally:
             del window.keys[key]
+
+    def _park(self, window: Window, record: Record) -> None:
+        """It waits in the store for its key."""
+        window.results.parked.append(parking.parked(self._log, window.claim, self._name, record))
+        self._finish(window, record[0])
 
     async def _work(self, window: Window, record: Record) -> None:
         """Run the handler until it succeeded or is given up. Between two attempts it takes up no place."""
@@ -127,7 +178,7 @@ class PlainRunner:
         while not window.stopping:
             await window.idly(self._running.acquire())
             try:
-                await self._in_time(window)
+                await in_time(window, self._bound, self._clock)
                 failure = await self._attempt(window, record)
             except StoreConflictError as conflict:
                 self._running.release()
@@ -141,6 +192,9 @@ class PlainRunner:
                 return
             window.results.failures.append(failure)
             if failure.letter is not None:
+                if failure.letter.place is not None:
+                    # At once: what follows in its key is parked by the commit that writes this down, or a later one.
+                    window.claim.blocked.add(failure.letter.place)
                 self._meter.died(failure.handler)
                 self._finish(window, record[0])
                 return
@@ -148,12 +202,6 @@ class PlainRunner:
             await self._write(window)
             if not window.stopping:
                 await window.idly(self._clock.sleep(failure.after_s))
-
-    async def _in_time(self, window: Window) -> None:
-        """Where calls are limited, wait for the next one's time, in its place: as many wait as may run."""
-        pace = self._bound.pace
-        if pace is not None and (wait_s := pace.wait_s(self._clock.time())) > 0:
-            await window.idly(self._clock.sleep(wait_s))
 
     async def _attempt(self, window: Window, record: Record) -> Failure | None:
         """One call; None when it succeeded and its result is written or waits for the next group."""
@@ -206,15 +254,13 @@ class PlainRunner:
         return Context(self._service, self._name, envelope, tried.attempts + 1 if tried else 1, _open=own.open)
 
     def _judge(self, window: Window, record: Record, error: BaseException, handler: str) -> Failure:
-        rules = self._bound.handler
         claim = window.claim
         return judge(
             error,
-            claim=claim,
+            before=claim.attempts.get((record[0], handler)),
             offset=record[0],
             handler=handler,
-            retry=rules.retry,
-            fatal=rules.fatal,
+            rules=self._bound.handler,
             now=self._clock.time(),
             random=random(),
             about=lambda: (self._log.envelope(claim.topic, claim.partition, record), record[2]),
@@ -248,6 +294,7 @@ class PlainRunner:
             window.done(results.finished)
         self._meter.handled(results.succeeded)
         self._meter.published(len(results.outputs))
+        self._meter.parked(each.handler for each in results.parked)
         reach("plain.written")
 
     async def _store_group(self, window: Window, results: Results) -> None:
@@ -274,6 +321,8 @@ class PlainRunner:
                 raise window.error
             if ended:
                 await self._write(window)
+                async with window.settling:
+                    await parking.take_back(self._store, window.claim)  # of what was cut short
         finally:
             self.forget(partition)
 
@@ -283,59 +332,21 @@ class PlainRunner:
             window.drop()
 
     async def revive(self, claim: Claim) -> bool:
-        """Run dead letters again beside the deliveries, one after the other; nobody has to come back for them."""
+        """Run dead letters again beside the deliveries, and what is parked behind those that are decided.
+
+        One after the other; nobody has to come back for them.
+        """
         window = self._windows[claim.partition]
         if not window.reviving:
             window.reviving = True
-            window.start(self._revive_all(window))
+            window.start(self._revive(window))
         return False
 
-    async def _revive_all(self, window: Window) -> None:
-        letters: list[Retried] = []
+    async def _revive(self, window: Window) -> None:
         try:
-            while not window.stopping:
-                if not letters:
-                    async with window.settling:
-                        letters = await asked_for(self._store, window.claim)
-                    if not letters:
-                        return
-                await window.idly(self._running.acquire())
-                try:
-                    await self._in_time(window)
-                    await self._revive_one(window, tried_once_more(letters.pop(0)))
-                finally:
-                    self._running.release()
+            more = True
+            while more:
+                await self._revival.run(window)
+                more = await self._queues.run(window)
         finally:
             window.reviving = False
-
-    async def _revive_one(self, window: Window, retried: Retried) -> None:
-        async with window.settling:
-            await keep_dead(self._store, window.claim, retried)
-        letter = retried.letter
-        own = OwnTransaction(self._store, window.settling)
-        context = Context(self._service, self._name, letter.envelope, letter.attempts, late=True, _open=own.open)
-        try:
-            try:
-                event = self._routes.named(WireType(letter.envelope.type, letter.envelope.version)).open(letter.value)
-                outputs = await self._call(event, context)
-                unit = await own.enter()
-                settlement = Settlement(
-                    window.claim.position,
-                    {self._name: 1},
-                    outputs=[*unit.outputs, *outputs],
-                    revived=[retried.id],
-                    clears_unclean=False,
-                )
-                await unit.commit(window.claim, settlement)
-            finally:
-                await own.close()
-        except NOBODYS_ATTEMPT:
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():
-                raise
-            async with window.settling:
-                await keep_dead(self._store, window.claim, failed_again(retried, error, self._bound.handler.fatal))
-        else:
-            self._meter.handled(settlement.succeeded)
-            self._meter.published(len(settlement.outputs))

@@ -12,25 +12,28 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from random import random
 from time import perf_counter
 from typing import Any
 
-from onward.errors import BatchFailed, MessageError, StoreConflictError, TransactionError
+from onward.errors import MessageError, StoreConflictError
 from onward.events import Envelope
 from onward.outgoing import encode_returned
-from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain
+from onward.pipeline.careful import Gathered, TransactionEnded, TryAgain, undo
 from onward.pipeline.conflicts import Conflicts
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT, Failure, judge
 from onward.pipeline.halves import Halves
 from onward.pipeline.invocation import Bound, is_cancelled
+from onward.pipeline.listed import ListRun
+from onward.pipeline.parking import parked as parked_event
 from onward.pipeline.routing import Route, Routes
 from onward.pipeline.suspects import is_suspect, mark_or_bury, survived, take_back_mark
 from onward.pipeline.suspensions import Suspensions
+from onward.pipeline.transactional_parking import TransactionalQueues
 from onward.pipeline.transactional_revival import TransactionalRevival
-from onward.policy import Retry
-from onward.ports import Claim, Clock, Delivery, Log, Record, Settlement, Store, Transaction, Unit
+from onward.ports import Claim, Clock, Delivery, Log, Parked, Record, Settlement, Store, Transaction, Unit
 from onward.telemetry.failpoints import reach
 from onward.telemetry.meter import Meter
 
@@ -52,6 +55,7 @@ class TransactionalRunner:
         self._clock = clock
         self._meter = meter
         self._revival = TransactionalRevival(service, routes, store, meter)
+        self._queues = TransactionalQueues(service, routes, store, clock, meter)
         self._savepoints_are_cheap = store.capabilities.savepoints_are_cheap
         self._suspensions = Suspensions(warns=store.capabilities.inline)
 
@@ -125,38 +129,47 @@ class TransactionalRunner:
         """Nothing goes on beside the deliveries."""
 
     async def revive(self, claim: Claim) -> bool:
-        """Run dead letters again, each in a transaction of its own, for HOLD_S; whether there were any."""
-        return await self._revival.run(claim, HOLD_S)
-
-    # ------------------------------------------------------------------------------------- all together
+        """Run dead letters again, and what is parked behind those that are decided, each for HOLD_S."""
+        revived = await self._revival.run(claim, HOLD_S)
+        return await self._queues.run(claim, HOLD_S) or revived
 
     async def _together(self, claim: Claim, records: list[Record]) -> int:
         """Run without savepoints and commit; how many records that were. Any handler's error undoes all."""
         uniform = self._routes.uniform(records)
         unit = self._store.unit()
         later = {name: joined for name, joined in claim.joined.items() if joined > records[0][0]}
+        waits = bool(claim.blocked) and self._any_waits(claim, records)
+        parked: list[Parked] = []
         reach("batch.decoded")
         async with unit:
             reach("batch.begun")
             self._suspensions.begin()
             try:
-                if uniform is not None and len(uniform[0].singles) == 1 and not uniform[0].lists and not later:
+                if (
+                    uniform is not None
+                    and len(uniform[0].singles) == 1
+                    and not uniform[0].lists
+                    and not (later or waits)
+                ):
                     route, events = uniform
                     bound = route.singles[0]
                     done = await self._run_uniform(claim, unit, bound, events, records)
                     succeeded, skipped, passed = {bound.handler.name: done}, 0, dict.fromkeys(route.others, done)
                 else:
-                    done, succeeded, skipped, passed = await self._run_mixed(claim, unit, records, uniform, later)
+                    done, succeeded, skipped, passed = await self._run_mixed(
+                        claim, unit, records, uniform, later, parked
+                    )
             finally:
                 self._suspensions.end()
             reach("batch.handled")
             position = claim.position.finish_through(records[done - 1][0] + 1)
             skipped += position.done_since(claim.position) - done  # offsets without an event: a log may have gaps
-            settlement = Settlement(position, succeeded, skipped, passed, outputs=unit.outputs)
+            settlement = Settlement(position, succeeded, skipped, passed, outputs=unit.outputs, parked=parked)
             await unit.commit(claim, settlement)
         reach("batch.committed")
         self._meter.handled(succeeded)
         self._meter.published(len(settlement.outputs))
+        self._meter.parked(each.handler for each in parked)
         return done
 
     async def _run_uniform(
@@ -184,13 +197,18 @@ class TransactionalRunner:
         records: list[Record],
         uniform: tuple[Route, list[Any]] | None,
         later: dict[str, int],
+        parked: list[Parked],
     ) -> tuple[int, dict[str, int], int, dict[str, int]]:
-        """Events of any types; `later` are the handlers that joined behind the first record, with where they did."""
+        """Events of any types; `later` are the handlers that joined behind the first record, with where they did.
+
+        What may not run yet is added to `parked`.
+        """
         deadline = perf_counter() + HOLD_S
         succeeded: Counter[str] = Counter()
         passed: Counter[str] = Counter()
         skipped = 0
-        listed: dict[Bound, list[Any]] = {}
+        listed: dict[Bound, tuple[Record, list[Any]]] = {}
+        blocked = claim.blocked
         done = 0
         for index, record in enumerate(records):
             route = self._routes.route(record[1])
@@ -202,6 +220,9 @@ class TransactionalRunner:
                     if later and later.get(bound.handler.name, 0) > record[0]:
                         passed[bound.handler.name] += 1
                         continue
+                    if blocked and (bound.handler.name, record[3]) in blocked:
+                        parked.append(self._parked(claim, bound, record))
+                        continue
                     self._suspensions.entering(bound.handler.name)
                     if bound.direct is not None:
                         encode_returned(await bound.direct(event, unit.tx), unit.outputs)
@@ -212,15 +233,18 @@ class TransactionalRunner:
                     if later and later.get(bound.handler.name, 0) > record[0]:
                         passed[bound.handler.name] += 1
                         continue
-                    listed.setdefault(bound, []).append(event)
+                    if blocked and (bound.handler.name, record[3]) in blocked:
+                        parked.append(self._parked(claim, bound, record))
+                        continue
+                    listed.setdefault(bound, (record, []))[1].append(event)
                 for name in route.others:
                     passed[name] += 1
             done = index + 1
             if perf_counter() > deadline:
                 break
-        for bound, events in listed.items():
+        for bound, (first, events) in listed.items():
             self._suspensions.entering(bound.handler.name)
-            encode_returned(await bound.call(events, unit, self._list_context(bound, claim, records[0])), unit.outputs)
+            encode_returned(await bound.call(events, unit, self._list_context(bound, claim, first)), unit.outputs)
             succeeded[bound.handler.name] += len(events)
         return done, succeeded, skipped, passed
 
@@ -238,10 +262,14 @@ class TransactionalRunner:
         """A batch's context is its first event's."""
         return self._context(bound, claim, first) if bound.wants_context else None
 
+    def _any_waits(self, claim: Claim, records: list[Record]) -> bool:
+        return any((name, record[3]) in claim.blocked for name in self.handlers for record in records)
+
+    def _parked(self, claim: Claim, bound: Bound, record: Record) -> Parked:
+        return parked_event(self._log, claim, bound.handler.name, record)
+
     def _envelope(self, claim: Claim, record: Record) -> Envelope:
         return self._log.envelope(claim.topic, claim.partition, record)
-
-    # ------------------------------------------------------------------------------------------ carefully
 
     async def _carefully(self, claim: Claim, records: list[Record]) -> tuple[int, float | None]:
         """Run with a savepoint each, commit what comes before an event that must be tried again, or the time limit."""
@@ -283,6 +311,8 @@ class TransactionalRunner:
                 *survived(claim, dict.fromkeys(failure.offset for failure in again)),
             ],
             outputs=unit.outputs,
+            suspect_until=claim.suspect_until if claim.suspect_until > position.next else None,
+            parked=found.parked,
         )
         reach("careful.handled")
         await unit.commit(claim, settlement)
@@ -298,7 +328,7 @@ class TransactionalRunner:
             if index and perf_counter() > deadline:
                 return index
             await unit.mark()
-            one = Gathered(found.known)
+            one = Gathered(found.known, blocked=found.blocked)
             try:
                 await self._event(claim, unit, record, one)
             except TryAgain as stop:
@@ -310,6 +340,7 @@ class TransactionalRunner:
             found.skipped += one.skipped
             found.passed.update(one.passed)
             found.failures += one.failures
+            found.parked += one.parked
             for bound, events in one.listed.items():
                 found.listed.setdefault(bound, []).extend(events)
         return len(records)
@@ -319,16 +350,22 @@ class TransactionalRunner:
         if not route.handlers:
             found.skipped += 1
             return
-        try:
-            event = route.open(record[2])
-        except MessageError as error:
-            self._judged(error, claim, record, None, found)
-            return
-        joined = [bound for bound in route.handlers if claim.joined.get(bound.handler.name, 0) <= record[0]]
+        if self._all_wait(claim, found, route, record):
+            event = None
+        else:
+            try:
+                event = route.open(record[2])
+            except MessageError as error:
+                self._judged(error, claim, record, None, found)
+                return
+        joined = _joined(claim, route, record)
         found.passed.update(route.others)
         found.passed.update(bound.handler.name for bound in route.handlers if bound not in joined)
         for bound in route.singles:
             if bound not in joined:
+                continue
+            if self._waits(claim, found, bound, record):
+                found.parked.append(self._parked(claim, bound, record))
                 continue
             place = (record[0], bound.handler.name)
             if place in found.known:
@@ -343,28 +380,42 @@ class TransactionalRunner:
             except (Exception, asyncio.CancelledError) as error:
                 if is_cancelled():
                     raise
-                await _undo(unit, {place: error}, record[0])
+                await undo(unit, {place: error}, record[0])
                 self._judged(error, claim, record, bound, found)
             else:
                 found.succeeded[bound.handler.name] += 1
         for bound in route.lists:
-            if bound in joined:
+            if bound not in joined:
+                continue
+            if self._waits(claim, found, bound, record):
+                found.parked.append(self._parked(claim, bound, record))
+            else:
                 found.listed.setdefault(bound, []).append((record, event))
+
+    def _all_wait(self, claim: Claim, found: Gathered, route: Route, record: Record) -> bool:
+        """Whether it is going to be parked for all whom it is for: then it is not even read."""
+        joined = _joined(claim, route, record)
+        return bool(joined) and route.error is None and all(self._waits(claim, found, each, record) for each in joined)
+
+    @staticmethod
+    def _waits(claim: Claim, found: Gathered, bound: Bound, record: Record) -> bool:
+        place = (bound.handler.name, record[3])
+        return place in claim.blocked or place in found.blocked
 
     def _judged(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None, found: Gathered) -> None:
         failure = self._judge(error, claim, record, bound)
         if failure.letter is None:
             raise TryAgain(failure) from error
-        found.failures.append(failure)
+        found.give_up(failure)
 
     def _judge(self, error: BaseException, claim: Claim, record: Record, bound: Bound | None) -> Failure:
+        handler = bound.handler.name if bound else ""
         return judge(
             error,
-            claim=claim,
+            before=claim.attempts.get((record[0], handler)),
             offset=record[0],
-            handler=bound.handler.name if bound else "",
-            retry=bound.handler.retry if bound else Retry(),
-            fatal=bound.handler.fatal if bound else (),
+            handler=handler,
+            rules=bound.handler if bound else None,
             now=self._clock.time(),
             random=random(),
             about=lambda: (self._envelope(claim, record), record[2]),
@@ -379,61 +430,34 @@ class TransactionalRunner:
             name = bound.handler.name
             places = {record[0]: (record[0], name) for record, _ in items}
             failed = {offset: found.known[place] for offset, place in places.items() if place in found.known}
-            rest = [item for item in items if item[0][0] not in failed]
-            await self._some(claim, unit, bound, rest, failed)
-            for offset, error in failed.items():
-                record = next(record for record, _ in items if record[0] == offset)
-                failure = self._judge(error, claim, record, bound)
+            run = ListRun(
+                unit,
+                bound,
+                lambda first, bound=bound: self._list_context(bound, claim, first),  # type: ignore[misc]
+                {record[0]: record[3] for record, _ in items},
+                failed,
+            )
+            await run.run([item for item in items if item[0][0] not in failed])
+            for record, _ in items:
+                if record[0] not in failed:
+                    continue
+                if self._waits(claim, found, bound, record):  # one before it in its key has just died
+                    del failed[record[0]]
+                    run.held.append(record)
+                    continue
+                failure = self._judge(failed[record[0]], claim, record, bound)
                 if failure.letter is None:
                     again.append(failure)
-                    earliest = min(earliest, offset)
+                    earliest = min(earliest, record[0])
                 else:
-                    found.failures.append(failure)
-            found.succeeded[bound.handler.name] += len(items) - len(failed)
+                    found.give_up(failure)
+            found.parked += [self._parked(claim, bound, record) for record in sorted(run.held, key=itemgetter(0))]
+            found.succeeded[bound.handler.name] += len(items) - len(failed) - len(run.held)
         return sum(record[0] < earliest for record in records[:stop])
-
-    async def _some(
-        self,
-        claim: Claim,
-        unit: Unit,
-        bound: Bound,
-        items: list[tuple[Record, Any]],
-        failed: dict[int, BaseException],
-    ) -> None:
-        """Run a list handler; without those it names, or in halves, until each failure stands alone."""
-        if not items:
-            return
-        await unit.mark()
-        try:
-            context = self._list_context(bound, claim, items[0][0])
-            encode_returned(await bound.call([event for _, event in items], unit, context), unit.outputs)
-            await unit.keep()
-        except NOBODYS_ATTEMPT:
-            raise
-        except BatchFailed as error:
-            named = {index: cause for index, cause in error.failures.items() if 0 <= index < len(items)}
-            if not named:
-                named = dict.fromkeys(range(len(items)), error)
-            blamed = {items[index][0][0]: cause for index, cause in named.items()}
-            name = bound.handler.name
-            await _undo(unit, {(offset, name): cause for offset, cause in blamed.items()}, items[-1][0][0])
-            failed.update(blamed)
-            rest = [item for index, item in enumerate(items) if index not in named]
-            await self._some(claim, unit, bound, rest, failed)
-        except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled():
-                raise
-            first, half = items[0][0][0], len(items) // 2
-            if not half:
-                await _undo(unit, {(first, bound.handler.name): error}, first)
-                failed[first] = error
-                return
-            await _undo(unit, {}, items[half - 1][0][0])
-            await self._some(claim, unit, bound, items[:half], failed)
-            await self._some(claim, unit, bound, items[half:], failed)
 
     def _report(self, found: Gathered, again: list[Failure]) -> None:
         self._meter.handled(found.succeeded)
+        self._meter.parked(each.handler for each in found.parked)
         for failure in again:
             self._meter.retried(failure.handler)
         for failure in found.failures:
@@ -444,6 +468,8 @@ class TransactionalRunner:
         route = self._routes.route(record[1])
         envelope = self._envelope(claim, record)
         now = self._clock.time()
+        if self._all_wait(claim, Gathered({}), route, record):
+            return await self._carefully(claim, [record])  # it is parked, unread: nothing can end the process
         buried = claim.position.finish_through(record[0] + 1)
         if await mark_or_bury(self._store, claim, record, route, buried, envelope=envelope, now=now):
             return await self._carefully(claim, [record])
@@ -451,12 +477,9 @@ class TransactionalRunner:
         return 1, None
 
 
-async def _undo(unit: Unit, blamed: dict[tuple[int, str], BaseException], last: int) -> None:
-    """Take back what a failed call did. Raises TransactionEnded where the call left nothing to take it back from."""
-    try:
-        await unit.undo()
-    except TransactionError as error:
-        raise TransactionEnded(blamed, last) from error
+def _joined(claim: Claim, route: Route, record: Record) -> list[Bound]:
+    """Those whom the event is for and who are owed it."""
+    return [bound for bound in route.handlers if claim.joined.get(bound.handler.name, 0) <= record[0]]
 
 
 async def _run_direct(

@@ -7,6 +7,7 @@ import logging
 from time import perf_counter
 
 from onward.outgoing import encode_returned
+from onward.pipeline import parking
 from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.pipeline.invocation import Bound, is_cancelled
@@ -67,7 +68,10 @@ class TransactionalRevival:
         letter = retried.letter
         async with self._store.unit() as unit:
             event = route.open(letter.value)
+            waits = parking.behind(claim, letter, self._routes)
             for bound in wanted:
+                if bound.handler.name in waits:
+                    continue
                 context = Context(self._service, bound.handler.name, letter.envelope, letter.attempts, late=True)
                 argument = [event] if bound in route.lists else event
                 encode_returned(await bound.call(argument, unit, context), unit.outputs)
@@ -75,10 +79,11 @@ class TransactionalRevival:
             others = [] if letter.handler else [name for name in self._routes.handlers if name not in names]
             settlement = Settlement(
                 claim.position,
-                dict.fromkeys(names, 1),
+                dict.fromkeys((name for name in names if name not in waits), 1),
                 passed=dict.fromkeys(others, 1),
                 outputs=unit.outputs,
                 revived=[retried.id],
+                parked=parking.behind_them(letter, waits),
                 clears_unclean=False,
             )
             await unit.commit(claim, settlement)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onward.pipeline.failures import Failure
 from onward.pipeline.suspects import survived
-from onward.ports import Claim, Outgoing, Record, Settlement
+from onward.ports import Claim, Outgoing, Parked, Record, Settlement
 
 logger = logging.getLogger("onward.handlers")
 
@@ -28,6 +28,7 @@ class Results:
     void: list[range] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     outputs: list[Outgoing] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
 
 
 class Window:
@@ -45,9 +46,13 @@ class Window:
         self.results = Results()
         self.stopping = False
         self.reviving = False
+        self.freeing: frozenset[tuple[str, str]] = frozenset()
+        """The (handler, key)s that a commit under way frees: until it is through nobody knows whether they wait."""
         self.cleared = False
         """Whether a commit has cleared the claim of its unclean start."""
         self.error: BaseException | None = None
+        self.apart = asyncio.Lock()
+        """Held, after unclean starts, by who begins an event or has one in hand beside the deliveries."""
         self._idle: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._pressed = asyncio.Event()
@@ -178,5 +183,7 @@ class Window:
                 *survived(claim, {each.offset for each in results.failures} - finished),
             ],
             outputs=results.outputs,
+            suspect_until=claim.suspect_until if claim.suspect_until > position.next else None,
+            parked=results.parked,
             clears_unclean=clears,
         )

@@ -10,7 +10,14 @@ from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
-from onward.errors import BacklogFullError, ClaimLostError, InfrastructureError, RegistrationError
+from onward.errors import (
+    BacklogFullError,
+    ClaimLostError,
+    InfrastructureError,
+    RegistrationError,
+    StoreConflictError,
+)
+from onward.pipeline.parking import take_back
 from onward.pipeline.suspects import take_back_mark
 from onward.policy import AWAITS_CODE
 from onward.ports import Broker, Claim, Clock, Consumer, Delivery, Group, Place, Repeated, Settlement, Shift, Store
@@ -266,8 +273,9 @@ class Subscription:
         self._drop()
         try:
             for claim in held:
-                with contextlib.suppress(ClaimLostError):
+                with contextlib.suppress(ClaimLostError, StoreConflictError):
                     await take_back_mark(self._store, claim)
+                    await take_back(self._store, claim)
             await self._store.release(held, excused=True)
         except (InfrastructureError, OSError) as error:
             logger.warning("claims of %s on %s were not given back: %s", self.group, self.topic, error)

@@ -140,6 +140,7 @@ def settled(claim: Claim, done: Settlement) -> None:
     for key in done.forget:
         claim.attempts.pop(key, None)
     claim.blocked.difference_update(done.freed)
+    claim.blocked.update(event.place for event in done.parked)
     for event in (*done.unparked, *(tried for tried, _ in done.put_off)):
         claim.begun.pop(event.id, None)
     for letter in done.dead:

@@ -68,6 +68,32 @@ async def forward(paid: Paid) -> Booked | None:
     return Booked(account=f"forwarded-{paid.account}", n=paid.n) if paid.n % 10 == 0 else None
 
 
+STUCK = (14, 15, 21)
+"""Events that fail as long as there is a file BANK_BROKEN: two of one account, one of another."""
+
+blocking = App("blocking", schema=TABLES)
+holding = App("holding", schema=TABLES)
+BLOCKS = Retry(max_attempts=3, first_s=0.01)
+
+
+@blocking.on(Paid, retry=BLOCKS, after_last="block")
+async def post(paid: Paid, tx: Transaction) -> None:
+    await tx.execute(INSERT, handler="post", key=paid.account, n=paid.n)
+    _stumble(paid.n)
+
+
+@holding.on(Paid, concurrency=8, retry=BLOCKS, after_last="block")
+async def call(paid: Paid, ctx: Context) -> None:
+    async with ctx.transaction() as tx:
+        await tx.execute(INSERT, handler="call", key=paid.account, n=paid.n)
+        _stumble(paid.n)
+
+
+def _stumble(n: int) -> None:
+    if n in STUCK and Path(os.environ["BANK_BROKEN"]).exists():
+        raise Stumble
+
+
 slow = App("slow", schema=TABLES)
 
 

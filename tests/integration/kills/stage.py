@@ -94,8 +94,12 @@ class Stage:
 
     def audited(self) -> int:
         """What `onward audit` exits with: 0 where every event is accounted for."""
+        return self.command("audit")
+
+    def command(self, *words: str) -> int:
+        """Run `onward` with these; what it exits with."""
         return subprocess.run(
-            [sys.executable, "-m", "onward", "audit"],
+            [sys.executable, "-m", "onward", *words],
             env=self.environment(),
             cwd=ROOT,
             timeout=PATIENCE_S,

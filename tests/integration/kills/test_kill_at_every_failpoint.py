@@ -12,6 +12,7 @@ import pytest
 
 from onward.sqlite.delayed import MOVED_ROWS
 from scripts.servers.process import Keeping
+from tests.integration.kills.bank import STUCK
 from tests.integration.kills.stage import ROOT, Stage, assert_exactly_once
 
 EVENTS = 400
@@ -31,14 +32,15 @@ def names() -> list[str]:
 PUBLISHING = [name for name in names() if name.startswith("publish.")]
 DELIVERING = [name for name in names() if name.startswith("timers.")]
 RELAYING = [name for name in names() if name.startswith("relay.")]
-HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING + RELAYING]
+PARKING = [name for name in names() if name.startswith("parking.")]
+HANDLING = [name for name in names() if name not in PUBLISHING + DELIVERING + RELAYING + PARKING]
 FAR_S = 3600.0
 QUICK = "?session.timeout.ms=1500&heartbeat.interval.ms=200"  # what is killed is missed no longer than that
 
 
 def test_there_are_failpoints_at_every_step() -> None:
     steps = {name.partition(".")[0] for name in names()}
-    assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain", "timers"} <= steps
+    assert {"publish", "partitions", "batch", "careful", "suspect", "store", "plain", "parking", "timers"} <= steps
 
 
 @pytest.fixture(params=["file", "servers"])
@@ -63,6 +65,32 @@ def test_killed_while_handling_no_event_is_lost_doubled_or_reordered(name: str, 
         stage.until(lambda: stage.replaced() == stage.fired(), "the worker that was killed is started again")
     for handler in EFFECTS[service]:
         assert len(stage.effects(handler)) == EVENTS
+
+
+@pytest.mark.parametrize(("service", "handler"), [("blocking", "post"), ("holding", "call")])
+@pytest.mark.parametrize("name", PARKING)
+def test_killed_while_a_blocked_key_goes_on_nothing_parked_is_lost_doubled_or_overtaken(
+    name: str, service: str, handler: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = stage.folder / "broken"
+    broken.touch()
+    monkeypatch.setenv("BANK_BROKEN", str(broken))
+    assert stage.publish(0, EVENTS) == 0
+    account = [{n for n in range(EVENTS) if n % 7 == first % 7 and n >= first} for first in (STUCK[0], STUCK[1])]
+    waiting = set.union(*account)
+    with stage.running(service, failpoint=name):
+        assert_exactly_once(
+            stage.wait_for(handler, EVENTS - len(waiting)), [n for n in range(EVENTS) if n not in waiting]
+        )
+        broken.unlink()
+        assert stage.command("dead-letters", "retry", "--all") == 0
+        stage.until(lambda: stage.fired() == 1, f"{name} is reached")
+        stage.until(lambda: stage.replaced() == stage.fired(), "the worker that was killed is started again")
+        # A dead letter that was running again beside that, on another partition, is a dead letter once more.
+        assert stage.command("dead-letters", "retry", "--all") == 0
+        assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
+    assert len(stage.effects(handler)) == EVENTS
+    assert stage.audited() == 0
 
 
 @pytest.mark.parametrize("name", PUBLISHING)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from onward import Event
@@ -15,6 +16,7 @@ from onward.pipeline.transactional import TransactionalRunner
 from onward.policy import Retry
 from onward.ports import Claim, Delivery, HandlerEntry, Outgoing, ServiceEntry, SubscriptionEntry
 from onward.sqlite.database import Database
+from onward.sqlite.letters import discard
 from onward.sqlite.log import FileLog, read
 from onward.stores.sqlite import SqliteStore
 from onward.telemetry.meter import Meter
@@ -81,11 +83,12 @@ class Stage:
         retry: Retry = THRICE,
         fatal: tuple[type[BaseException], ...] = (),
         concurrency: int | None = None,
+        after_last: str = "skip",
     ) -> None:
         """Declare a handler, before `open`."""
-        options = Options(retry=retry, fatal=fatal)
+        options = Options(retry=retry, fatal=fatal, after_last=after_last)
         if concurrency is not None:
-            options = Options(retry=retry, fatal=fatal, concurrency=concurrency)
+            options = replace(options, concurrency=concurrency)
         self.handlers.append(read_handler(function, events or (Ordered,), options))
 
     async def open(self) -> TransactionalRunner | PlainRunner:
@@ -166,6 +169,14 @@ class Stage:
             "SELECT offset, handler, cause, attempts, state FROM onward_dead_letter ORDER BY offset, handler"
         )
 
+    def parked(self) -> list[tuple[Any, ...]]:
+        """Handler, key and offset of each, in order."""
+        sql = "SELECT k.handler, k.key, p.offset FROM onward_parked p JOIN onward_blocked k ON k.id = p.blocked"
+        return self.rows(f"{sql} ORDER BY p.id")
+
+    def blocked(self) -> list[tuple[Any, ...]]:
+        return self.rows("SELECT handler, key, waiting, letter IS NOT NULL FROM onward_blocked ORDER BY handler, key")
+
     def bills(self) -> list[int]:
         sql = "SELECT value ->> 'n' FROM onward_log JOIN onward_kind k ON k.id = kind WHERE k.type = 'pipeline.billed'"
         return [n for (n,) in self.rows(f"{sql} ORDER BY pos")]
@@ -187,4 +198,10 @@ async def until(condition: Callable[[], bool]) -> None:
 async def ask_again(stage: Stage) -> None:
     """What `onward dead-letters retry --all` does."""
     async with stage.database.transaction() as connection:
-        connection.execute("UPDATE onward_dead_letter SET state = 'retrying'")
+        connection.execute("UPDATE onward_dead_letter SET state = 'retrying' WHERE state = 'dead'")
+
+
+async def give_up(stage: Stage) -> None:
+    """What `onward dead-letters discard` does, for all."""
+    async with stage.database.transaction() as connection:
+        discard(connection, None)
