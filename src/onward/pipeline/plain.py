@@ -87,7 +87,8 @@ class PlainRunner:
             if not await window.below(self._limit, until):
                 self.check()
                 return 0.0
-            await self._freed(window, record)
+            if window.freeing:
+                await self._freed(window, record)
             window.come_to(offset)
             self._take(window, record)
         self.check()
@@ -106,7 +107,8 @@ class PlainRunner:
         try:
             if not await window.below(1, until):
                 return False
-            await self._freed(window, record)
+            if window.freeing:
+                await self._freed(window, record)
             window.come_to(record[0])
             if self._waits(window, record) or await self._marked(window, record):
                 self._take(window, record)
@@ -116,7 +118,7 @@ class PlainRunner:
 
     async def _freed(self, window: Window, record: Record) -> None:
         """Until it is known whether its key waits."""
-        if window.freeing and (self._name, record[3]) in window.freeing:
+        if (self._name, record[3]) in window.freeing:
             async with window.settling:
                 pass
 
