@@ -1,36 +1,52 @@
 """List handlers that block: of a list nothing runs behind one of its key that failed."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
-from onward import BatchFailed, Transaction
+from onward import BatchFailed, Event, Transaction
 from onward.pipeline.context import Context
 from onward.pipeline.transactional import TransactionalRunner
+from onward.ports import Claim
 from tests.unit.pipeline.parking import ONCE, orders, revive
 from tests.unit.pipeline.stage import INSERT, Ordered, Stage, ask_again
+
+
+async def opened(pay: Callable[..., Any], *events: Event) -> tuple[Stage, TransactionalRunner, Claim]:
+    """This list handler, which blocks, with these events handled."""
+    stage = Stage()
+    stage.on(pay, Ordered, retry=ONCE, after_last="block")
+    runner = await stage.open()
+    assert isinstance(runner, TransactionalRunner)
+    claim = await stage.claim()
+    await stage.publish(*events)
+    await stage.drive(runner, claim)
+    return stage, runner, claim
+
+
+def naming(broken: set[int], calls: list[list[int]]) -> Callable[..., Any]:
+    """A list handler that names those of `broken`, and notes its calls."""
+
+    async def pay(found: list[Ordered], tx: Transaction) -> None:
+        calls.append([order.n for order in found])
+        failed: dict[int, BaseException] = {
+            index: ValueError("no") for index, order in enumerate(found) if order.n in broken
+        }
+        if failed:
+            raise BatchFailed(failed)
+        for order in found:
+            await tx.execute(INSERT, by="pay", n=order.n)
+
+    return pay
 
 
 def test_of_a_list_nothing_runs_behind_one_of_its_key_that_failed() -> None:
     async def main() -> None:
         broken = {2}
         calls: list[list[int]] = []
-
-        async def pay(found: list[Ordered], tx: Transaction) -> None:
-            calls.append([order.n for order in found])
-            failed: dict[int, BaseException] = {
-                index: ValueError("no") for index, order in enumerate(found) if order.n in broken
-            }
-            if failed:
-                raise BatchFailed(failed)
-            for order in found:
-                await tx.execute(INSERT, by="pay", n=order.n)
-
-        stage = Stage()
-        stage.on(pay, Ordered, retry=ONCE, after_last="block")
-        runner = await stage.open()
-        assert isinstance(runner, TransactionalRunner)
-        claim = await stage.claim()
-        await stage.publish(*orders(("ann", 1), ("ann", 2), ("bob", 3), ("ann", 4)))
-        await stage.drive(runner, claim)
+        stage, runner, claim = await opened(
+            naming(broken, calls), *orders(("ann", 1), ("ann", 2), ("bob", 3), ("ann", 4))
+        )
         assert stage.effects() == [1, 3]
         assert stage.parked() == [("pay", "ann", 3)]
         await stage.publish(*orders(("ann", 5), ("bob", 6)))
@@ -53,13 +69,7 @@ def test_of_a_list_in_halves_nothing_runs_behind_one_of_its_key_that_failed() ->
                     raise ValueError("no")
                 await tx.execute(INSERT, by="pay", n=order.n)
 
-        stage = Stage()
-        stage.on(pay, Ordered, retry=ONCE, after_last="block")
-        runner = await stage.open()
-        assert isinstance(runner, TransactionalRunner)
-        claim = await stage.claim()
-        await stage.publish(*orders(("ann", 1), ("bob", 2), ("ann", 3), ("cid", 4)))
-        await stage.drive(runner, claim)
+        stage, _, _ = await opened(pay, *orders(("ann", 1), ("bob", 2), ("ann", 3), ("cid", 4)))
         assert stage.effects() == [2, 4]
         assert stage.parked() == [("pay", "ann", 2)]
 
@@ -69,23 +79,7 @@ def test_of_a_list_in_halves_nothing_runs_behind_one_of_its_key_that_failed() ->
 def test_of_a_list_the_second_that_fails_in_a_key_waits_for_the_first() -> None:
     async def main() -> None:
         broken = {1, 3}
-
-        async def pay(found: list[Ordered], tx: Transaction) -> None:
-            failed: dict[int, BaseException] = {
-                index: ValueError("no") for index, order in enumerate(found) if order.n in broken
-            }
-            if failed:
-                raise BatchFailed(failed)
-            for order in found:
-                await tx.execute(INSERT, by="pay", n=order.n)
-
-        stage = Stage()
-        stage.on(pay, Ordered, retry=ONCE, after_last="block")
-        runner = await stage.open()
-        assert isinstance(runner, TransactionalRunner)
-        claim = await stage.claim()
-        await stage.publish(*orders(("ann", 1), ("bob", 2), ("ann", 3), ("ann", 4)))
-        await stage.drive(runner, claim)
+        stage, runner, claim = await opened(naming(broken, []), *orders(("ann", 1), ("bob", 2), ("ann", 3), ("ann", 4)))
         assert [letter[0] for letter in stage.letters()] == [0]
         assert stage.parked() == [("pay", "ann", 2), ("pay", "ann", 3)]
         assert stage.tally() == [("pay", 1, 1, 0)]
@@ -107,13 +101,7 @@ def test_a_list_handler_is_told_of_the_first_event_that_it_gets() -> None:
                 raise ValueError("no")
             told.append(([order.n for order in found], ctx.envelope.offset))
 
-        stage = Stage()
-        stage.on(pay, Ordered, retry=ONCE, after_last="block")
-        runner = await stage.open()
-        assert isinstance(runner, TransactionalRunner)
-        claim = await stage.claim()
-        await stage.publish(*orders(("ann", 1)))
-        await stage.drive(runner, claim)
+        stage, runner, claim = await opened(pay, *orders(("ann", 1)))
         await stage.publish(*orders(("ann", 2), ("bob", 3), ("cid", 4)))
         await stage.drive(runner, claim)
         assert told == [([3, 4], 2)]
