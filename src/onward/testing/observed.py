@@ -36,18 +36,19 @@ class Observer:
     def settled(self, claim: Claim, before: Position, done: Settlement) -> None:
         """A commit moved an account from `before`; subscriptions are numbered from 1 in the plan's order."""
         routes = self._routes[claim.subscription - 1]
-        dead = {(letter.offset, letter.handler) for letter in done.dead}
+        apart = {(letter.offset, letter.handler) for letter in done.dead}
+        apart.update((event.offset, event.handler) for event in done.parked)
         lane = self._log.lanes[claim.topic][claim.partition]
         for pending in before.unfinished(len(lane)):
             for offset in filter(done.position.done, pending):
-                if (offset, "") not in dead:
-                    self._note(routes, claim, lane[offset], dead)
+                if (offset, "") not in apart:
+                    self._note(routes, claim, lane[offset], apart)
 
-    def _note(self, routes: Routes, claim: Claim, record: Record, dead: set[tuple[int, str]]) -> None:
+    def _note(self, routes: Routes, claim: Claim, record: Record, apart: set[tuple[int, str]]) -> None:
         route = routes.route(record[1])
         for bound in route.handlers:
             name = bound.handler.name
-            if (record[0], name) not in dead and claim.joined.get(name, 0) <= record[0]:
+            if (record[0], name) not in apart and claim.joined.get(name, 0) <= record[0]:
                 self._handled.append(Handled(self._service, name, route.open(record[2])))
 
 

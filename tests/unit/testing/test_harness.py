@@ -248,3 +248,24 @@ def test_handlers_times_come_from_the_clock_that_is_given() -> None:
             assert [letter.first_at for letter in h.dead_letters] == [12345.0]
 
     asyncio.run(scene())
+
+
+def test_what_waits_behind_a_dead_letter_is_settled_and_not_handled_also_by_another_process() -> None:
+    app = App("till", schema="CREATE TABLE IF NOT EXISTS paid (id TEXT PRIMARY KEY, amount INTEGER)")
+
+    @app.on(Ordered, after_last="block")
+    async def pay(order: Ordered, tx: Transaction) -> None:
+        if order.amount < 0:
+            raise FatalError("no negative amounts")
+
+    async def scene() -> None:
+        async with Harness(app) as h:
+            await h.publish(Ordered(order="a", amount=-1), Ordered(order="a", amount=1), Ordered(order="b", amount=2))
+            await h.settle()
+            await h.restart()
+            await h.publish(Ordered(order="a", amount=3), Ordered(order="b", amount=4))
+            await h.settle()
+            assert [letter.envelope.key for letter in h.dead_letters] == ["a"]
+            assert [each.event for each in h.handled] == [Ordered(order="b", amount=2), Ordered(order="b", amount=4)]
+
+    asyncio.run(scene())
