@@ -39,6 +39,11 @@ def is_suspect(claim: Claim, in_hand: int = SUSPECTS) -> bool:
     return claim.suspect_until > claim.position.next
 
 
+def still_suspect(claim: Claim, position: Position) -> int | None:
+    """How far the suspect range reaches, for a commit that clears the claim of its unclean start within it."""
+    return claim.suspect_until if claim.suspect_until > position.next else None
+
+
 async def mark_or_bury(
     store: Store, claim: Claim, record: Record, route: Route, buried: Position, *, envelope: Envelope, now: float
 ) -> bool:

@@ -29,7 +29,7 @@ from onward.pipeline.invocation import Bound, is_cancelled
 from onward.pipeline.listed import ListRun
 from onward.pipeline.parking import parked as parked_event
 from onward.pipeline.routing import Route, Routes
-from onward.pipeline.suspects import is_suspect, mark_or_bury, survived, take_back_mark
+from onward.pipeline.suspects import is_suspect, mark_or_bury, still_suspect, survived, take_back_mark
 from onward.pipeline.suspensions import Suspensions
 from onward.pipeline.transactional_parking import TransactionalQueues
 from onward.pipeline.transactional_revival import TransactionalRevival
@@ -311,7 +311,7 @@ class TransactionalRunner:
                 *survived(claim, dict.fromkeys(failure.offset for failure in again)),
             ],
             outputs=unit.outputs,
-            suspect_until=claim.suspect_until if claim.suspect_until > position.next else None,
+            suspect_until=still_suspect(claim, position),
             parked=found.parked,
         )
         reach("careful.handled")
@@ -350,7 +350,8 @@ class TransactionalRunner:
         if not route.handlers:
             found.skipped += 1
             return
-        if self._all_wait(claim, found, route, record):
+        joined = _joined(claim, route, record)
+        if route.error is None and self._all_wait(claim, found, joined, record):
             event = None
         else:
             try:
@@ -358,7 +359,6 @@ class TransactionalRunner:
             except MessageError as error:
                 self._judged(error, claim, record, None, found)
                 return
-        joined = _joined(claim, route, record)
         found.passed.update(route.others)
         found.passed.update(bound.handler.name for bound in route.handlers if bound not in joined)
         for bound in route.singles:
@@ -392,10 +392,9 @@ class TransactionalRunner:
             else:
                 found.listed.setdefault(bound, []).append((record, event))
 
-    def _all_wait(self, claim: Claim, found: Gathered, route: Route, record: Record) -> bool:
+    def _all_wait(self, claim: Claim, found: Gathered, joined: list[Bound], record: Record) -> bool:
         """Whether it is going to be parked for all whom it is for: then it is not even read."""
-        joined = _joined(claim, route, record)
-        return bool(joined) and route.error is None and all(self._waits(claim, found, each, record) for each in joined)
+        return bool(joined) and all(self._waits(claim, found, each, record) for each in joined)
 
     @staticmethod
     def _waits(claim: Claim, found: Gathered, bound: Bound, record: Record) -> bool:
@@ -466,10 +465,10 @@ class TransactionalRunner:
     async def _alone(self, claim: Claim, record: Record) -> tuple[int, float | None]:
         """Run one event after a durable mark, or bury it."""
         route = self._routes.route(record[1])
+        if route.error is None and self._all_wait(claim, Gathered({}), _joined(claim, route, record), record):
+            return await self._carefully(claim, [record])  # it is parked, unread: nothing can end the process
         envelope = self._envelope(claim, record)
         now = self._clock.time()
-        if self._all_wait(claim, Gathered({}), route, record):
-            return await self._carefully(claim, [record])  # it is parked, unread: nothing can end the process
         buried = claim.position.finish_through(record[0] + 1)
         if await mark_or_bury(self._store, claim, record, route, buried, envelope=envelope, now=now):
             return await self._carefully(claim, [record])

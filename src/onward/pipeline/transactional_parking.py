@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from onward.errors import StoreConflictError, UnknownTypeError
-from onward.outgoing import encode_returned
 from onward.pipeline import parking
 from onward.pipeline.conflicts import Conflicts
-from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.pipeline.invocation import is_cancelled
+from onward.pipeline.revival import call_late
 from onward.pipeline.routing import Routes
 from onward.ports import Claim, Clock, Parked, Settlement, Store, Unit
 from onward.telemetry.failpoints import reach
@@ -121,9 +120,7 @@ class TransactionalQueues:
                 break
             route, bound = parking.handler_of(self._routes, event)
             opened = route.open(event.value)
-            context = Context(self._service, event.handler, event.envelope, event.attempts + 1, late=True)
-            argument = [opened] if bound in route.lists else opened
-            encode_returned(await bound.call(argument, unit, context), unit.outputs)
+            await call_late(self._service, route, bound, opened, event.envelope, event.attempts + 1, unit)
             done += 1
         return Settlement(
             claim.position,

@@ -6,12 +6,10 @@ import asyncio
 import logging
 from time import perf_counter
 
-from onward.outgoing import encode_returned
 from onward.pipeline import parking
-from onward.pipeline.context import Context
 from onward.pipeline.failures import NOBODYS_ATTEMPT
 from onward.pipeline.invocation import Bound, is_cancelled
-from onward.pipeline.revival import asked_for, failed_again, keep_dead, tried_once_more
+from onward.pipeline.revival import asked_for, call_late, failed_again, keep_dead, tried_once_more
 from onward.pipeline.routing import Route, Routes
 from onward.ports import Claim, Retried, Settlement, Store, WireType
 from onward.telemetry.meter import Meter
@@ -70,11 +68,8 @@ class TransactionalRevival:
             event = route.open(letter.value)
             waits = parking.behind(claim, letter, self._routes)
             for bound in wanted:
-                if bound.handler.name in waits:
-                    continue
-                context = Context(self._service, bound.handler.name, letter.envelope, letter.attempts, late=True)
-                argument = [event] if bound in route.lists else event
-                encode_returned(await bound.call(argument, unit, context), unit.outputs)
+                if bound.handler.name not in waits:
+                    await call_late(self._service, route, bound, event, letter.envelope, letter.attempts, unit)
             names = [bound.handler.name for bound in wanted]
             others = [] if letter.handler else [name for name in self._routes.handlers if name not in names]
             settlement = Settlement(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 
 from onward.pipeline.failures import Failure
-from onward.pipeline.suspects import survived
+from onward.pipeline.suspects import still_suspect, survived
 from onward.ports import Claim, Outgoing, Parked, Record, Settlement
 
 logger = logging.getLogger("onward.handlers")
@@ -183,7 +183,7 @@ class Window:
                 *survived(claim, {each.offset for each in results.failures} - finished),
             ],
             outputs=results.outputs,
-            suspect_until=claim.suspect_until if claim.suspect_until > position.next else None,
+            suspect_until=still_suspect(claim, position),
             parked=results.parked,
             clears_unclean=clears,
         )

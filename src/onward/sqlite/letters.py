@@ -38,7 +38,7 @@ _COUNT_DISCARDED = (
     " (SELECT subscription, partition, handler FROM onward_dead_letter WHERE id = ?)"
 )
 # The key's row itself goes with the last event that is parked behind it, by who has its partition claimed.
-_DECIDED = "UPDATE onward_blocked SET letter = NULL, due = NULL WHERE letter = ?"
+DECIDED = "UPDATE onward_blocked SET letter = NULL, due = NULL WHERE letter = ?"
 
 
 def letters(inspection: Inspection, *, service: str | None = None, every_state: bool = False) -> list[Letter]:
@@ -95,7 +95,7 @@ def discard(connection: apsw.Connection, letter_ids: Iterable[int] | None) -> tu
         if not connection.changes():
             raise _refused(connection, letter_id, "discarded")
         connection.execute(_COUNT_DISCARDED, (letter_id,))
-        connection.execute(_DECIDED, (letter_id,))
+        connection.execute(DECIDED, (letter_id,))
         topics |= _topics(connection, "d.id = ?", (letter_id,))
         count += 1
     return count, topics

@@ -9,6 +9,7 @@ import msgspec
 
 from onward.ports import Claim, Parked, Queues, Settlement
 from onward.sqlite.fetch import fetch
+from onward.sqlite.letters import DECIDED
 from onward.sqlite.times import from_micros, to_micros
 from onward.stores.settling import MOST_AT_ONCE, blocked_here, claim_lost, parked_event
 
@@ -35,7 +36,6 @@ _PUT_OFF = (
     " RETURNING blocked"
 )
 _NOT_BEFORE = "UPDATE onward_blocked SET due = ? WHERE id = ?"
-_DECIDED = "UPDATE onward_blocked SET letter = NULL, due = NULL WHERE letter = ?"
 _FREE = (
     "DELETE FROM onward_blocked WHERE subscription = ? AND handler = ? AND key = ? AND letter IS NULL AND waiting = 0"
 )
@@ -81,7 +81,7 @@ def settle_parked(writer: apsw.Connection, claim: Claim, done: Settlement) -> No
                 _BLOCK, (claim.subscription, *letter.place, claim.partition, letter.envelope.partition, letter.offset)
             )
     for letter_id in done.revived:
-        writer.execute(_DECIDED, (letter_id,))
+        writer.execute(DECIDED, (letter_id,))
     for event in done.unparked:
         behind = _behind(writer, claim, _UNPARK, (event.id,))
         writer.execute(_ONE_LESS, (behind,))

@@ -55,6 +55,14 @@ async def opened(cashier: Cashier, *events: Event | Outgoing, retry: Retry = ONC
     return stage, runner, claim
 
 
+def attached(stage: Stage, claim: Claim) -> PlainRunner:
+    """The runner of another process, which has the partition now."""
+    runner = stage.runner()
+    assert isinstance(runner, PlainRunner)
+    runner.attach(claim)
+    return runner
+
+
 async def deliver(stage: Stage, runner: PlainRunner, claim: Claim, *events: Event | Outgoing) -> None:
     await stage.publish(*events)
     assert await runner.handle(claim, stage.delivery(claim.position.next)) is None
@@ -136,10 +144,8 @@ def test_the_next_owner_knows_what_waits() -> None:
         stage, runner, claim = await opened(cashier, *orders(("ann", 1)))
         await handled(claim, 1)
         await runner.settle(0, None)
-        other = stage.runner()
-        assert isinstance(other, PlainRunner)
         claim = await stage.claim()
-        other.attach(claim)
+        other = attached(stage, claim)
         await deliver(stage, other, claim, *orders(("ann", 2), ("bob", 3)))
         await handled(claim, 3)
         assert stage.effects() == [3]
@@ -299,10 +305,8 @@ def test_a_partition_that_goes_while_a_parked_event_runs_leaves_the_rest_to_the_
         cashier.gates[2].set()
         await settling
         assert stage.effects() == [2]
-        other = stage.runner()
-        assert isinstance(other, PlainRunner)
         claim = await stage.claim()
-        other.attach(claim)
+        other = attached(stage, claim)
         await quiet(other, claim)
         assert stage.effects() == [2, 3]
         assert cashier.calls == [1, 2, 3]
@@ -324,10 +328,8 @@ def test_a_parked_event_that_takes_too_long_for_its_partition_to_stay_did_not_en
             await until(lambda: cashier.calls == [2])
             await runner.settle(0, 0.01)
             assert stage.rows("SELECT attempts, begun FROM onward_parked") == [(0, 0)]
-            other = stage.runner()
-            assert isinstance(other, PlainRunner)
-            runner, claim = other, await stage.claim()
-            runner.attach(claim)
+            claim = await stage.claim()
+            runner = attached(stage, claim)
         cashier.gates.clear()
         await quiet(runner, claim)
         assert stage.effects() == [2]
@@ -346,9 +348,7 @@ def test_after_unclean_starts_a_parked_event_and_a_delivered_one_are_never_in_ha
         await stage.publish(*orders(("bob", 4), ("bob", 5)))
         for _ in range(4):
             claim = await stage.claim()
-        other = stage.runner()
-        assert isinstance(other, PlainRunner)
-        other.attach(claim)
+        other = attached(stage, claim)
         cashier.calls.clear()
         cashier.gates = {n: asyncio.Event() for n in range(2, 6)}
         await other.revive(claim)
@@ -381,9 +381,7 @@ def test_after_unclean_starts_a_parked_event_does_not_take_the_place_that_a_retr
         await stage.publish(*orders(("bob", 3)))
         for _ in range(4):
             claim = await stage.claim()
-        other = stage.runner()
-        assert isinstance(other, PlainRunner)
-        other.attach(claim)
+        other = attached(stage, claim)
         cashier.calls.clear()
         cashier.broken, stage.clock.gate = {3}, asyncio.Event()
         slept = len(stage.clock.slept)

@@ -10,6 +10,7 @@ from onward.errors import StoreError
 from onward.inspection.letter import MOST_LISTED, Letter, refused_letter, unknown_letter
 from onward.inspection.view import Ruling
 from onward.stores.postgres.inspection import Snapshot
+from onward.stores.postgres.parking import DECIDED
 from onward.stores.postgres.session import Session
 
 _LETTERS = (
@@ -38,8 +39,6 @@ _LOCK_KEYS = (
     " WHERE d.state = 'dead' AND ($1::bigint[] IS NULL OR d.id = ANY($1))"
     ' ORDER BY k.subscription, k.handler COLLATE "C", k.key FOR UPDATE OF k'
 )
-# The key's row itself goes with the last event that is parked behind it, by who has its partition claimed.
-_DECIDED = "UPDATE onward.blocked SET letter = NULL, due_at = NULL WHERE letter = ANY($1::bigint[])"
 _RETRY = (
     "UPDATE onward.dead_letter d SET state = 'retrying' FROM onward.subscription s"
     " WHERE s.id = d.subscription AND s.retired_at IS NULL"
@@ -90,7 +89,7 @@ async def rule(session: Session, ruling: Ruling, ids: Sequence[int] | None) -> i
         if letter_id not in ruled:
             raise await _refused(session, letter_id, "retried" if retrying else "discarded")
     if not retrying:
-        await session.run(_DECIDED, (ruled,), doing)
+        await session.run(DECIDED, (ruled,), doing)
         await session.run(_COUNT_DISCARDED, (ruled,), doing)
     return len(ruled)
 

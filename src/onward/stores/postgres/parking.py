@@ -43,7 +43,8 @@ _PUT_OFF = (
     " WHERE id = $1 RETURNING blocked)"
     " UPDATE onward.blocked k SET due_at = $7 FROM tried WHERE k.id = tried.blocked"
 )
-_DECIDED = "UPDATE onward.blocked SET letter = NULL, due_at = NULL WHERE letter = $1"
+# The key's row itself goes with the last event that is parked behind it, by who has its partition claimed.
+DECIDED = "UPDATE onward.blocked SET letter = NULL, due_at = NULL WHERE letter = ANY($1::bigint[])"
 _FREE = (
     "DELETE FROM onward.blocked WHERE subscription = $1 AND handler = $2 AND sha256(key) = sha256($3)"
     " AND letter IS NULL AND waiting = 0"
@@ -128,7 +129,7 @@ def settle_parked(claim: Claim, done: Settlement) -> Iterator[Command]:
     if rows:
         yield Command(_BLOCK, rows)
     if done.revived:
-        yield Command(_DECIDED, [(letter_id,) for letter_id in done.revived])
+        yield Command(DECIDED, [(done.revived,)])
     for event in done.unparked:
         yield Command(_UNPARK, [(event.id,)], claim_lost(claim))
     for event, due in done.put_off:

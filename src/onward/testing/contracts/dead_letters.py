@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from onward.events import Envelope
 from onward.ports import Claim, DeadLetter, Settlement
-from onward.testing.contracts.scenes import StoreBench, on_store
+from onward.testing.contracts.scenes import StoreBench, arrived, on_store
 
 
 class DeadLetterContract:
@@ -88,18 +85,7 @@ class DeadLetterContract:
 
 
 def _letter(offset: int, *, handler: str = "pay", partition: int = 0, value: bytes | None = b"{}") -> DeadLetter:
-    envelope = Envelope(
-        id=f"event-{partition}-{offset}",
-        source="elsewhere",
-        type="contract.event",
-        version=2,
-        topic="orders",
-        partition=partition,
-        offset=offset,
-        key="foobar",
-        time=datetime(2024, 2, 29, 12, 30, 15, 123456, UTC),
-        extensions={"traceparent": "00-abc-def-01"},
-    )
+    envelope = arrived(offset, "foobar", partition)
     return DeadLetter(
         offset, handler, "attempts_spent", "ValueError: no", "traceback", "mark", 5, 1000.5, envelope, value
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 
 from onward.errors import ClaimLostError
-from onward.events import Envelope
 from onward.partitioning import partition_of
 from onward.ports import Claim, DeadLetter, Parked, Queues, Settlement
-from onward.testing.contracts.scenes import ORDERS, StoreBench, on_store
+from onward.testing.contracts.scenes import ORDERS, StoreBench, arrived, on_store
 
 NOW = 1000.0
 
@@ -199,28 +197,13 @@ class ParkingContract:
         assert await _queues(bench, claim) == Queues([second], [])
 
 
-def _envelope(offset: int, key: str | None, partition: int) -> Envelope:
-    return Envelope(
-        id=f"event-{partition}-{offset}",
-        source="elsewhere",
-        type="contract.event",
-        version=2,
-        topic="orders",
-        partition=partition,
-        offset=offset,
-        key=key,
-        time=datetime(2024, 2, 29, 12, 30, 15, 123456, UTC),
-        extensions={"traceparent": "00-abc-def-01"},
-    )
-
-
 def _letter(offset: int, key: str | None, *, partition: int = 0, blocks: bool = True) -> DeadLetter:
-    envelope = _envelope(offset, key, partition)
+    envelope = arrived(offset, key, partition)
     return DeadLetter(offset, "pay", "fatal", "ValueError: no", "", "mark", 5, 1000.5, envelope, b"{}", blocks)
 
 
 def _event(offset: int, key: str, *, partition: int = 0, value: bytes | None = b"{}") -> Parked:
-    return Parked("pay", offset, _envelope(offset, key, partition), value)
+    return Parked("pay", offset, arrived(offset, key, partition), value)
 
 
 async def _settle(

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeVar
 
+from onward.events import Envelope
 from onward.ports import (
     Broker,
     Claim,
@@ -130,6 +132,22 @@ def on_store(scene: Callable[[Suite, StoreBench], Awaitable[None]]) -> Callable[
 
 def event(value: bytes = b"{}", *, key: str | None = None, topic: Topic = ORDERS) -> Outgoing:
     return Outgoing(topic.name, "contract.event", 1, value, key)
+
+
+def arrived(offset: int, key: str | None, partition: int) -> Envelope:
+    """What a log says of an event at this place."""
+    return Envelope(
+        id=f"event-{partition}-{offset}",
+        source="elsewhere",
+        type="contract.event",
+        version=2,
+        topic="orders",
+        partition=partition,
+        offset=offset,
+        key=key,
+        time=datetime(2024, 2, 29, 12, 30, 15, 123456, UTC),
+        extensions={"traceparent": "00-abc-def-01"},
+    )
 
 
 def handler(
