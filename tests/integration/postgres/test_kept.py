@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from select import select
 
 import psycopg
 import pytest
@@ -127,8 +128,8 @@ def test_a_connection_that_was_lost_just_now_fails_the_first_statement_and_nothi
         connections = Connections(Address.read(f"{postgres_url}?pool_size=1"))
         async with connections.transaction() as session:
             await session.script("CREATE TABLE kept (n integer)", "Testing")
-        end_all_others(postgres_url)
         session = await connections.begin_soon()
+        end_all_others(postgres_url)
         with pytest.raises(StoreUnreachableError):
             await session.run("INSERT INTO kept VALUES (1)", (), "Testing")
         await connections.end(session)
@@ -141,6 +142,26 @@ def test_a_connection_that_was_lost_just_now_fails_the_first_statement_and_nothi
     asyncio.run(play())
     with psycopg.connect(postgres_url) as other:
         assert other.execute("SELECT n FROM kept").fetchall() == [(2,)]
+
+
+def test_a_connection_whose_end_has_been_told_is_replaced_before_anything_is_said_on_it(postgres_url: str) -> None:
+    """A whole transaction goes by it at once: without an answer nobody could tell whether it was stored."""
+
+    async def play() -> None:
+        connections = Connections(Address.read(f"{postgres_url}?pool_size=1"))
+        async with connections.transaction() as first:
+            await first.script("CREATE TABLE kept (n integer)", "Testing")
+        end_all_others(postgres_url)
+        assert select([first._connection.pgconn.socket], [], [], 10)[0]
+        session = await connections.begin_soon()
+        assert session is not first
+        await session.commit([Command("INSERT INTO kept VALUES (1)")])
+        await connections.end(session)
+        connections.close()
+
+    asyncio.run(play())
+    with psycopg.connect(postgres_url) as other:
+        assert other.execute("SELECT n FROM kept").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -172,10 +172,10 @@ def test_news_that_fail_behind_a_commit_change_nothing_about_it(postgres_url: st
         for _ in range(1 if commits else 2):
             await session.send([Command("INSERT INTO one VALUES (1)")], "Adding")
         if commits:
-            await session.commit(too_long)
+            await session.commit(then=too_long)
         else:
             with pytest.raises(StoreError, match="unique"):
-                await session.commit(too_long)
+                await session.commit(then=too_long)
         await connections.end(session)
         assert session.usable
         async with connections.transaction() as again:

@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 Arguments = Sequence[Any]
 
+UNEQUAL = "22012"
+"""The state of a division by zero."""
+
 
 class Command(NamedTuple):
     """A statement to run once for each of `rows`, without reading what it gives.
 
     `otherwise` is raised where it does not change, or find, exactly so many rows; it then has one row of arguments.
+    One that `fails` does so by itself then, with UNEQUAL, and may travel with the COMMIT that it is to prevent.
     `binary` halves what travels where what it gives is mostly bytes.
     """
 
@@ -20,3 +24,4 @@ class Command(NamedTuple):
     otherwise: Exception | None = None
     changes: int = 1
     binary: bool = False
+    fails: bool = False

@@ -16,7 +16,7 @@ from onward.relay.refusals import numbered_or_gone, term_over
 from onward.relay.rows import opened, places, rows_of
 from onward.stores.postgres import outbox_sql as sql
 from onward.stores.postgres.address import Address
-from onward.stores.postgres.command import Arguments, Command
+from onward.stores.postgres.command import UNEQUAL, Arguments, Command
 from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.news import Ears, Voice
 from onward.stores.postgres.outbox_marks import move
@@ -127,7 +127,7 @@ class PostgresOutbox:
             else:
                 await self._of_ours(numbering, NUMBERING, again=False)
         except StoreError as error:
-            if error.fields.get("sqlstate") == sql.NOT_ALL:
+            if error.fields.get("sqlstate") == UNEQUAL:
                 raise numbered_or_gone(len(stamps), self._service) from error
             raise
         self._revision += bool(stamps)

@@ -96,7 +96,6 @@ NUMBER = (
     " WHERE o.ctid = f.place RETURNING 1)"
     " SELECT 1 / (CASE WHEN (SELECT count(*) FROM numbered) = cardinality($4::bigint[]) THEN 1 ELSE 0 END) FROM ours"
 )
-NOT_ALL = "22012"  # the state that it fails with: a division by zero
 UNBAR = "DELETE FROM onward.barred WHERE service = $1"
 BAR = "INSERT INTO onward.barred (service, topic, why) VALUES ($1, $2, $3)"
 REFUSE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from select import POLLIN, poll
 from time import monotonic
 from typing import Any
 
@@ -138,11 +139,17 @@ class Session:
 
     async def begin_soon(self) -> None:
         """As `begin`; what begins travels with the first statement where the connection worked a moment ago."""
-        if monotonic() - self._used_at > FRESH_S:
+        if monotonic() - self._used_at > FRESH_S or self._is_told():
             await self.begin()
         else:
             self._number = None
             self._pending = self._beginning(read_only=False)
+
+    def _is_told(self) -> bool:
+        """Whether the server says something that nobody has asked for: mostly that it has ended the connection."""
+        looked = poll()
+        looked.register(self._connection.pgconn.socket, POLLIN)
+        return bool(looked.poll(0))
 
     def _beginning(self, read_only: bool) -> list[Command]:
         mode = "READ ONLY" if read_only else "READ WRITE"
@@ -260,34 +267,35 @@ class Session:
             " place, which is rolled back now. Leave BEGIN, COMMIT and ROLLBACK to onward."
         )
         self.refuse_ended()
-        return [Command("SELECT 1 WHERE txid_current() = $1", [(self._number,)], swapped)]
+        same = "SELECT 1 / (txid_current() = $1)::int"
+        return [Command(same, [(self._number,)], swapped, fails=True)]
 
-    async def commit(self, then: Command | None = None) -> None:
-        """`then` runs behind it, in a transaction of its own, or fails and nobody hears of it.
+    async def commit(self, commands: Sequence[Command] = (), then: Command | None = None) -> None:
+        """In one round trip with these, of which those that count fail by themselves, and where nothing has been said
+        with the beginning too. `then` runs behind it, in a transaction of its own, or fails and nobody hears of it.
 
-        Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not.
+        Raises CommitUncertainError when it isn't known whether it holds, any other StoreError when it does not, and
+        what a command says that changed another number of rows.
         """
-        if self._pending:  # nothing was said
+        if self._pending and not commands:  # nothing was said
             return
-        if not self.in_transaction:
+        if not (self._pending or self.in_transaction):
             raise TransactionError("There is no transaction to commit: an earlier error ended it. Nothing was stored.")
         begun_at = monotonic()
+        pending, self._pending = self._pending, []
+        if pending:
+            self._used_at = begun_at  # before it, nothing stood idle
         try:
-            await self._speaker.unname()
-        except psycopg.Error as error:
-            raise self._failure(error, "Committing", begun_at) from error
-        try:
-            await self._speaker.commit(then)
-        except psycopg.Error as error:
-            if self._ended_while_idle(begun_at):
-                raise self._failure(error, "Committing", begun_at) from error
-            if self.lost:
+            await self._speaker.commit([*pending, *commands], then)
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            if self.lost and not self._ended_while_idle(begun_at):
                 raise CommitUncertainError(
                     f"The connection to PostgreSQL was lost during COMMIT ({error}): all of the transaction was stored"
                     " or nothing, and which of the two is known only when what it wrote is read again. For handlers'"
                     " events onward does that. What else was stored or published: look before you do it again."
                 ) from error
-            raise translate(error, "Committing") from error
+            raise self._failure(error, "Committing", begun_at) from error
+        self._used_at = monotonic()
 
     async def rollback(self) -> None:
         """End what is open. A connection that can't do that is dropped, which does it too. Never raises StoreError."""

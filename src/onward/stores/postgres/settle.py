@@ -14,10 +14,11 @@ from onward.stores.postgres.parking import locked, settle_parked
 from onward.stores.postgres.text import storable
 from onward.stores.settling import arrived, claim_lost, tallies
 
-_MOVE = (
-    "UPDATE onward.account SET next_offset = $1, beyond = $2, revision = revision + 1, moved_at = $3,"
+_MOVE = (  # fails where it finds no account, so that it travels with its COMMIT
+    "WITH moved AS (UPDATE onward.account SET next_offset = $1, beyond = $2, revision = revision + 1, moved_at = $3,"
     " unclean = CASE WHEN $4 THEN 0 ELSE unclean END, suspect_until = coalesce($5, suspect_until),"
-    " mark = $6 WHERE subscription = $7 AND partition = $8 AND token = $9 AND revision = $10"
+    " mark = $6 WHERE subscription = $7 AND partition = $8 AND token = $9 AND revision = $10 RETURNING 1)"
+    " SELECT 1 / (SELECT count(*) FROM moved)"
 )
 _CAME = (
     "INSERT INTO onward.producer (subscription, partition, incarnation, owed_from, done) VALUES ($1, $2, $3, $4, $5)"
@@ -54,7 +55,7 @@ def settle(claim: Claim, done: Settlement) -> Iterator[Command]:
     where = (claim.subscription, claim.partition)
     beyond = done.position.beyond.to_bytes() if done.position.beyond else None
     move = (done.position.next, beyond, now, done.clears_unclean, done.suspect_until, claim.mark)
-    yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim))
+    yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim), fails=True)
     if done.shift is not None:
         yield from shifted(claim, done.shift, done)
     yield from locked(claim, done)

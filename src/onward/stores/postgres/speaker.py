@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from onward.stores.postgres.command import Arguments, Command
+from onward.stores.postgres.command import UNEQUAL, Arguments, Command
 from onward.stores.postgres.names import Names
 from onward.stores.postgres.pipelining import together
 
@@ -64,12 +65,19 @@ class Speaker:
         """In one round trip, and a transaction that `begin` begins and that is committed. Raises as `ask` does."""
         return self._answer((await self._together([*begin, command, COMMIT], named=False))[-2])
 
-    async def commit(self, then: Command | None = None) -> None:
-        """In one round trip with `then`, which runs after it and fails unheard. Raises as `ask` does."""
-        if then is None:
-            await self.ask("COMMIT", ())
-        else:
-            await self._together([COMMIT], named=False, then=then)
+    async def commit(self, before: Sequence[Command] = (), then: Command | None = None) -> None:
+        """In one round trip with what comes before it, and `then`, which runs after it and fails unheard.
+
+        No name stays that may not. Raises as `tell` does; what counts must fail by itself.
+        """
+        self._adapt()
+        names, checked = self._names, list[tuple[int, Command]]()
+        ends = bool(names.given) and not names.kept
+        closing = names.closed(self._pgconn) if ends else iter(())
+        said = chain(self._said(before, checked, named=False), closing, self._said([COMMIT], [], named=False))
+        await self._run(said, checked, then)
+        if ends:
+            self._names = Names(names.number)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""
@@ -95,31 +103,38 @@ class Speaker:
             if failure is not None:
                 raise failure
 
-    async def _together(
-        self, commands: Sequence[Command], *, named: bool = True, then: Command | None = None
-    ) -> list[PGresult]:
+    async def _together(self, commands: Sequence[Command], *, named: bool = True) -> list[PGresult]:
         self._adapt()
         checked: list[tuple[int, Command]] = []
+        return await self._run(self._said(commands, checked, named), checked)
+
+    async def _run(
+        self, said: Iterator[None], checked: list[tuple[int, Command]], then: Command | None = None
+    ) -> list[PGresult]:
+        """`checked` are those of which the counts are compared, with their places."""
         names = self._names
-        said = self._said(commands, checked, named)
-        behind = None if then is None else self._said([then], [], False)
+        behind = None if then is None else self._said([then], [], named=False)
         try:
             results, failure = await self._connection.wait(together(self._pgconn, said, behind))
         except BaseException:
             names.forget()
             raise
         names.settle(results)
-        for result in results:
-            if result.status not in _GOOD:
-                failure = self._error(result)
-                break
+        failed = next((place for place, result in enumerate(results) if result.status not in _GOOD), None)
+        if failed is not None:
+            failure = self._error(results[failed])
         for place, command in checked:
-            if place < len(results) and _counted(results[place]) not in (-1, command.changes):
+            if place < len(results) and self._differs(command, results[place]):
                 assert command.otherwise is not None
                 raise command.otherwise from failure
         if failure is not None:
             raise failure
         return results
+
+    def _differs(self, command: Command, result: PGresult) -> bool:
+        if command.fails and result.status == ExecStatus.FATAL_ERROR:
+            return self._error(result).sqlstate == UNEQUAL
+        return _counted(result) not in (-1, command.changes)
 
     def _adapt(self) -> None:
         """Text travels in the encoding that is set now: a handler may set another one until its transaction ends."""

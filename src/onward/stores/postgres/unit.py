@@ -121,11 +121,12 @@ class PostgresUnit:
                 commands += settle(claim, settlement)
             if outputs:
                 commands += append(outputs, self._service)
-            if commands:
+            if not all(each.fails or each.otherwise is None for each in commands):
                 await session.send(commands, "Storing what a batch did")
+                commands = []
             reach("store.written")
             with self._voice.with_commit(bool(outputs)) as news:
-                await session.commit(news)
+                await session.commit(commands, news)
             reach("store.committed")
             if claim is not None and settlement is not None:
                 settled(claim, settlement)
