@@ -25,8 +25,8 @@ def rows_of(transaction: int) -> int:
 async def fill(database: Database, disk: RecordedDisk) -> None:
     """Transactions 1, 2, … of one to four rows in the log, with a counter that says how many rows there are.
 
-    The log is copied whenever a thread comes to it, and here now and then to its end, so that it begins anew: not
-    each time, as the thread may hold it again when the next transaction begins. So they go on until it has often enough.
+    The log is copied whenever a thread comes to it, and here now and then to its end, so that it begins anew. Not each
+    time, as the thread may hold it when the next transaction begins: they go on until it has often enough.
     """
     position = 0
     for transaction in range(1, AT_MOST + 1):

@@ -17,6 +17,7 @@ from onward.relay.barred import Answer, Barred, ask_of_open
 from onward.relay.columns import Columns, columns_of, joined
 from onward.relay.port import ASIDE, NOWHERE, Batch, Outbox, OutboxRow, Outlet, Refused, Stamp, Term, outbox_of
 from onward.relay.suspects import Suspects
+from onward.relay.waking import Waking
 from onward.telemetry.failpoints import reach
 
 logger = logging.getLogger("onward.relay")
@@ -57,11 +58,11 @@ class Relay:
         self._outbox = outbox
         self._outlet = outlet
         self._service = service
-        self._stirred = asyncio.Event()
+        self.waking = Waking()
+        """Told when something may have come to the outbox, or we are to stop."""
         self._leads = False
         self._looked_at = 0.0  # whether the lease is free
         self._look: asyncio.TimerHandle | None = None
-        self._changed = False  # something may have come to the outbox, or we are to stop
         self._stopping = False
         self.trouble = ""
         self.one_by_one = False
@@ -83,21 +84,21 @@ class Relay:
         if outbox_of(self._service) not in topics:
             return
         if self._leads:
-            self.wake()
+            self.waking.tell()
         elif self._look is None:
             rest_s = max(0.0, self._looked_at + LOOK_S - monotonic())
             self._look = asyncio.get_running_loop().call_later(rest_s, self._look_soon)
 
     def _look_soon(self) -> None:
         self._look = None
-        self.wake()
+        self.waking.tell()
 
     async def stop(self) -> None:
         """Send what is there, if we lead, for FLUSH_S at most; then give up the lease. Safe to repeat."""
         self._stopping = True
         if self._look is not None:
             self._look.cancel()
-        self.wake()
+        self.waking.tell()
         task, self.task = self.task, None
         if task is None:
             return
@@ -118,7 +119,7 @@ class Relay:
                     self.trouble = ""  # another relay's
                     if self._stopping:
                         return
-                    await self._wait(VACANT_S)
+                    await self.waking.told(VACANT_S)
                     continue
                 await self._serve(term)
                 return
@@ -154,20 +155,6 @@ class Relay:
             with contextlib.suppress(InfrastructureError, LeaseLostError):
                 await self._outbox.lease(0, term)
 
-    async def _wait(self, seconds: float) -> bool:
-        """Until something is told, for so long at most; whether it was."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stirred.wait()
-        self._stirred.clear()
-        changed, self._changed = self._changed, False
-        return changed
-
-    def wake(self) -> None:
-        """There is something to do for whoever leads."""
-        self._changed = True
-        self._stirred.set()
-
     def bar(self, whys: Mapping[str, str]) -> None:
         """Tell of the topics that take no events now, and why."""
         self.trouble = "; ".join(
@@ -178,24 +165,11 @@ class Relay:
         if self.trouble:
             logger.error("%s", self.trouble)
 
-    async def told_within(self, seconds: float, before: asyncio.Future[None] | None = None) -> bool:
-        """Whether something may have come to the outbox; for so long, and `before` this ends, that is waited for."""
-        if before is not None:
-            before.add_done_callback(self._stir)
-        try:
-            return await self._wait(seconds)
-        finally:
-            if before is not None:
-                before.remove_done_callback(self._stir)
-
-    def _stir(self, _ended: object) -> None:
-        self._stirred.set()
-
     async def idle(self) -> bool:
         """Nothing waits: False at once if we are to stop, else True after something may have come."""
         if self._stopping:
             return False
-        await self._wait(LOOK_S)
+        await self.waking.told(LOOK_S)
         return True
 
 
@@ -263,17 +237,17 @@ class _Leader:
         few = last_read < min(FEW, ROWS)
         if len(self._ahead) < AHEAD:
             patience_s = max(0.0, min(LOOK_S, self._prolong_at - monotonic()))
-            if not few or await self._relay.told_within(patience_s, self._ahead[0].there):
+            if not few or await self._relay.waking.told(patience_s, self._ahead[0].there):
                 return
         await self._confirm()
-        if few and not self._ahead and not await self._relay.told_within(REST_S):
+        if few and not self._ahead and not await self._relay.waking.told(REST_S):
             await self._forget()
 
     def _opens(self) -> bool:
         """Whether a topic that took no events takes them again, as asked beside all else."""
         if self._opening is None and self._barred:
             self._opening = asyncio.create_task(self._opened())
-            self._opening.add_done_callback(lambda _: self._relay.wake())
+            self._opening.add_done_callback(lambda _: self._relay.waking.tell())
         if self._opening is None or not self._opening.done():
             return False
         opening, self._opening = self._opening, None
@@ -395,9 +369,11 @@ class _Leader:
 
     async def _asked(self, columns: Columns) -> Sequence[Answer]:
         """Of the outlet; meanwhile the lease stays ours: a topic that has to be made may take long."""
+        known = self._outlet.known_places(columns)
+        if known is not None:
+            return known
         places = asyncio.ensure_future(self._outlet.places(columns))
         try:
-            await asyncio.sleep(0)  # mostly it has the answer by then, and a wait costs more
             await self._there(places)
         finally:
             places.cancel()

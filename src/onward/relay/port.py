@@ -163,6 +163,10 @@ class Outlet(Protocol):
         """Take events again after a send failed. Whoever asks sends first what is not known to be there."""
         ...
 
+    def known_places(self, columns: Columns) -> Sequence[int | EncodeError | BrokerError] | None:
+        """`places`, if nobody has to be asked for them."""
+        ...
+
     async def places(self, columns: Columns) -> Sequence[int | EncodeError | BrokerError]:
         """The partition of each, by its key; for those without one, any.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onward.errors import StoreBusyError, StoreClosedError, StoreError
+from onward.waiters import settle
 
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _RECORD = struct.Struct("<qd")
@@ -177,7 +178,7 @@ class WriteTurn:
 
     def _try_to_pass(self, ready: asyncio.Future[None]) -> None:
         if self._pass_by(ready):
-            _settle(ready)
+            settle(ready)
         elif self._waiter is ready:
             ready.get_loop().call_later(_PASS_PAUSE_S, self._try_to_pass, ready)
 
@@ -227,7 +228,7 @@ class WriteTurn:
             if isinstance(waiter, threading.Event):
                 waiter.set()
             else:
-                waiter.get_loop().call_soon_threadsafe(_settle, waiter)
+                waiter.get_loop().call_soon_threadsafe(settle, waiter)
         except RuntimeError:  # that loop is closed
             self._granted = False
             self.give_back()
@@ -270,8 +271,3 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(descriptor, _RECORD_BYTES)
     finally:
         os.close(descriptor)
-
-
-def _settle(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -58,7 +59,7 @@ async def claimed(store: PostgresStore) -> Claim:
 def turns(trace: Path) -> int:
     """How often it was the server's turn to speak after ours."""
     speakers = [line.split("\t")[1] for line in trace.read_text().splitlines()]
-    return sum(before == "F" and after == "B" for before, after in zip(speakers, speakers[1:], strict=False))
+    return sum(before == "F" and after == "B" for before, after in pairwise(speakers))
 
 
 async def traced(session: Session, work: Awaitable[None], trace: Path) -> None:

@@ -109,7 +109,7 @@ def test_where_the_service_is_open_it_tells_by_its_own_connections(
             await engine.store.open(await till.app.plan.entry())
             engine.prepared = True  # but for its relay, which would need a broker
             told = asyncio.Event()
-            monkeypatch.setattr(engine.outlets.relay, "_stirred", told)
+            monkeypatch.setattr(engine.outlets.relay, "_look_soon", told.set)
             await asyncio.to_thread(asyncio.run, committed(KINDS["sqlalchemy_session"], till, 1))
             async with asyncio.timeout(PATIENCE_S):
                 await told.wait()

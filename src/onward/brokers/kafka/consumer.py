@@ -13,9 +13,9 @@ from onward.brokers.kafka.cuts import find_cuts
 from onward.brokers.kafka.fetching import Fetcher, Request
 from onward.brokers.kafka.numbers import runs
 from onward.brokers.kafka.places import Mark, TopicState, doubts, shifts
-from onward.brokers.kafka.waiters import settle, settled
 from onward.ports import Delivery, Group, Record
 from onward.telemetry.failpoints import reach
+from onward.waiters import settle, settled
 
 SHOW_EVERY_S = 1.0  # how often the group's offsets on Kafka are brought up to the store's
 END_LOOK_S = 0.05
@@ -56,14 +56,16 @@ class KafkaConsumer:
     # ---------------------------------------------------------------------------------------- the event loop
 
     async def next(self, limit: int, wait_s: float) -> Delivery | None:
-        await asyncio.sleep(0)  # a backlog must not keep timers and signals from their turn
         until = self._loop.time() + wait_s
+        rested = False
         while True:
             self._woken = False
             await self._serve()
             if self._fetcher.failure is not None and not self._closed:
                 raise self._fetcher.failure
             self._show_progress()
+            if not rested and self._lanes.waits:  # a backlog must not keep timers and signals from their turn
+                await asyncio.sleep(0)
             taken = self._lanes.take(limit)
             if taken is not None:
                 partition, records, end = taken
@@ -71,6 +73,7 @@ class KafkaConsumer:
                 return Delivery(topic, partition, records, end, self._mark(records), runs(records, topic, partition))
             if not await self._rest(until):
                 return None
+            rested = True
 
     async def _rest(self, until: float) -> bool:
         """Whether we were woken, by then on the loop's clock."""

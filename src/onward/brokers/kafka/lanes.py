@@ -187,6 +187,12 @@ class Lanes:
                 self._changed.notify()
 
     @property
+    def waits(self) -> bool:
+        """Whether anything was fetched and not taken yet."""
+        with self._changed:
+            return any(lane.ahead for lane in self._lanes.values())
+
+    @property
     def held(self) -> list[int]:
         with self._changed:
             return list(self._lanes)

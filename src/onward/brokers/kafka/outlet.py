@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from time import time_ns
@@ -31,7 +31,7 @@ class KafkaOutlet:
     def __init__(self, client: Client, partitions: Partitions) -> None:
         self._partitions = partitions
         self._senders = Senders(client, ends=True)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()  # cancelled where a send failed
         self._order = asyncio.Lock()
         self._term = 0
         self._broken = False
@@ -45,15 +45,22 @@ class KafkaOutlet:
         self._rooms.clear()
         self._senders.begin()
 
+    def known_places(self, columns: Columns) -> Sequence[Answer] | None:
+        topics = {kind.topic for kind in columns.kinds}
+        return self._places(columns, topics) if self._partitions.known(topics) else None
+
     async def places(self, columns: Columns) -> Sequence[Answer]:
         topics = {kind.topic for kind in columns.kinds}
         barred = await self._partitions.barred(topics)
         if not barred:
-            return await self._places(columns, topics)
-        return await ask_of_open(columns, barred.get, lambda rest: self._places(rest, topics - barred.keys()))
+            return await self._measured(columns, topics)
+        return await ask_of_open(columns, barred.get, lambda rest: self._measured(rest, topics - barred.keys()))
 
-    async def _places(self, columns: Columns, topics: Collection[str]) -> Sequence[Answer]:
+    async def _measured(self, columns: Columns, topics: Collection[str]) -> Sequence[Answer]:
         await self._partitions.measure(topics)
+        return self._places(columns, topics)
+
+    def _places(self, columns: Columns, topics: Collection[str]) -> Sequence[Answer]:
         partitions = self._partitions.of(columns.topic_of_each(), columns.keys)
         if _most_bytes(columns) <= min(map(self._partitions.room, topics)):
             return partitions
@@ -69,8 +76,13 @@ class KafkaOutlet:
         topics = {kind.topic for kind in batch.columns.kinds}
         try:
             async with self._order:  # whoever was told first hands over first
-                sends = await self._handed(batch, topics)
-            await asyncio.gather(*sends)
+                parts = await self._parted(batch, topics)
+                sends: list[Awaitable[object]] = [self._tried(*each) for each in parts]
+                if len(sends) > 1:
+                    sends = [asyncio.gather(*sends)]
+                    await asyncio.sleep(0)  # each of them hands over
+            for each in sends:  # one by itself hands over now, before anybody else has a turn
+                await each
         except BaseException as error:
             self._broken = True
             self._senders.abandon()  # what waits behind it must not go before it
@@ -90,8 +102,8 @@ class KafkaOutlet:
         finally:
             sender.abandon()
 
-    async def _handed(self, batch: Batch, topics: Collection[str]) -> list[asyncio.Task[None]]:
-        """One for each of the producers that these topics need."""
+    async def _parted(self, batch: Batch, topics: Collection[str]) -> list[tuple[Batch, Sender]]:
+        """What each of the producers that these topics need is to send."""
         await self._partitions.measure(topics)
         await self._turn_to(gathers=len(batch.columns) > FEW)
         if self._broken or self._senders.ended:
@@ -102,9 +114,9 @@ class KafkaOutlet:
             room = self._rooms.setdefault(topic, self._partitions.room(topic))
             by_room.setdefault(room, set()).add(topic)
         if len(by_room) == 1 and NOWHERE not in batch.places:
-            return [self._hand(batch, room) for room in by_room]
+            return [(batch, self._senders.of(room)) for room in by_room]
         parts = [(_of(batch, ours), room) for room, ours in by_room.items()]
-        return [self._hand(part, room) for part, room in parts if part is not None]
+        return [(part, self._senders.of(room)) for part, room in parts if part is not None]
 
     async def _turn_to(self, *, gathers: bool) -> None:
         """Send by that kind, or soon: nothing goes by one of the two while something is under way by the other."""
@@ -114,26 +126,26 @@ class KafkaOutlet:
             if not gathers:  # what is few goes with the others
                 return
             ended, _ = await asyncio.wait(self._under_way)
-            if any(each.cancelled() or each.exception() for each in ended):
+            if any(each.cancelled() for each in ended):
                 return
         self._senders.gathers = gathers
 
-    def _hand(self, batch: Batch, room: int) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._tried(self._senders.of(room), batch))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return task
-
-    async def _tried(self, sender: Sender, batch: Batch) -> None:
+    async def _tried(self, batch: Batch, sender: Sender) -> None:
         term = self._term
+        over = asyncio.get_running_loop().create_future()
+        self._under_way.add(over)
         try:
             await sender.send(*_ready(batch))
+            over.set_result(None)
         except BaseException as error:
             if term == self._term:
                 self._broken = True
                 if isinstance(error, OnwardError):
                     self._failed = self._failed or error.fields.get("lanes", ())
             raise
+        finally:
+            self._under_way.discard(over)
+            over.cancel()  # if it is not settled
 
     async def close(self) -> None:
         await self._senders.close()

@@ -55,6 +55,7 @@ class Partitions:
                 await self._in_turn(topic)
 
     def _fresh(self, topic: str) -> bool:
+        """Whether it is known for `of` and `room`."""
         return monotonic() <= min(self._counts.get(topic, (0, 0.0))[1], self._rooms.get(topic, (0, 0.0))[1])
 
     async def _in_turn(self, topic: str) -> None:
@@ -116,6 +117,10 @@ class Partitions:
         if not count:
             raise _unled(topic)
         self._counts[topic] = count, monotonic() + COUNT_EVERY_S
+
+    def known(self, topics: Iterable[str]) -> bool:
+        """Whether these are, for `of` and `room`, all of whose partitions were there."""
+        return all(map(self._fresh, topics))
 
     async def barred(self, topics: Iterable[str]) -> dict[str, BrokerError]:
         """Have the others known for `of`; why these take no events now, all of whose partitions have to be there.

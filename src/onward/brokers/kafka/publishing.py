@@ -18,11 +18,11 @@ from onward.brokers.kafka.client import LIBRARY_LOG, Client
 from onward.brokers.kafka.cluster import MESSAGE_BYTES
 from onward.brokers.kafka.failures import REFUSED, UNKNOWN_TOPIC
 from onward.brokers.kafka.hearing import Hearing, Listening, Looking
-from onward.brokers.kafka.waiters import settle, settled
 from onward.brokers.kafka.wire import Headers
 from onward.errors import BrokerError, EncodeError, OnwardError, PublishUncertainError
 from onward.ledger import Lane
 from onward.ports import Outgoing
+from onward.waiters import settle, settled
 
 logger = logging.getLogger("onward.kafka")
 

@@ -69,7 +69,10 @@ class Connections:
         if self._closed:
             raise StoreClosedError(f"{self.address} was closed. Nothing was stored; use it only until `close`.")
         try:
-            async with asyncio.timeout(self.address.wait_s):
+            if self._places.locked():
+                async with asyncio.timeout(self.address.wait_s):
+                    await self._places.acquire()
+            else:
                 await self._places.acquire()
         except TimeoutError as error:
             raise StoreBusyError(
