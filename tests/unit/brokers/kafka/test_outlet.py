@@ -50,21 +50,23 @@ class Producer:
 
 
 class Rooms:
-    """Knows one topic."""
+    """Knows all topics: `large` takes more than others."""
 
     async def measure(self, topics: Iterable[str]) -> None:
         """It is known."""
 
     def room(self, topic: str) -> int:
-        return 1_000
+        return 2_000 if topic == "large" else 1_000
 
     def doubt(self, topics: Iterable[str]) -> None:
         """It is sure."""
 
 
-def batch(events: int) -> Batch:
-    columns = columns_of([Outgoing("orders", "shop.placed", 1, b"{}", "key")] * events, "shop")
-    return Batch.of([OutboxRow(1, 0, columns, Stamp(1, 1, b"term", tuple((0, n + 1) for n in range(events))))])
+def batch(events: int, *topics: str) -> Batch:
+    topics = topics or ("orders",)
+    columns = columns_of([Outgoing(each, "shop.placed", 1, b"{}", "key") for each in topics] * events, "shop")
+    places = tuple((0, n + 1) for n in range(events) for _ in topics)
+    return Batch.of([OutboxRow(1, 0, columns, Stamp(1, 1, b"term", places))])
 
 
 def on_outlet(monkeypatch: pytest.MonkeyPatch, scene: Callable[[KafkaOutlet, list[Sent]], Awaitable[None]]) -> None:
@@ -106,6 +108,24 @@ def test_many_wait_for_the_few_that_are_under_way_and_then_are_gathered(monkeypa
         assert log[-1].kind == "quick"
         log[-1].there.set_result(None)
         await last
+
+    on_outlet(monkeypatch, scene)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_needs_two_producers_is_handed_to_both_before_what_comes_behind_it(
+    together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(relayed: KafkaOutlet, log: list[Sent]) -> None:
+        sends = [relayed.send(batch(2, "orders", "large"))]
+        if not together:
+            await asyncio.sleep(0)
+        sends += [relayed.send(batch(3, "large")), relayed.send(batch(4)), relayed.send(batch(5, "orders", "large"))]
+        await turns()
+        assert [each.events for each in log] == [2, 2, 3, 4, 5, 5]
+        for each in log:
+            each.there.set_result(None)
+        await asyncio.gather(*sends)
 
     on_outlet(monkeypatch, scene)
 
