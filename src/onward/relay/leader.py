@@ -235,6 +235,8 @@ class _Leader:
     async def _confirm_as_needed(self, last_read: int) -> None:
         """Behind few rows there is hardly another one: the broker has them before it is worth the while to look."""
         few = last_read < min(FEW, ROWS)
+        if not few:
+            await asyncio.sleep(0)  # the outlet hands it over, and others have a turn
         if len(self._ahead) < AHEAD:
             patience_s = max(0.0, min(LOOK_S, self._prolong_at - monotonic()))
             if not few or await self._relay.waking.told(patience_s, self._ahead[0].there):

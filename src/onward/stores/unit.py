@@ -134,7 +134,7 @@ class SqliteUnit:
                 self._settle(claim, settlement)
         except apsw.Error as error:
             raise translate(error, "Storing what a batch did") from error
-        reach("store.written")
+        reach("store.committing")
         self._end()
         try:
             self._database.commit()

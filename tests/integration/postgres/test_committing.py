@@ -175,3 +175,42 @@ def test_a_transaction_that_somebody_else_ended_is_not_committed_statement_by_st
         connections.close()
 
     asyncio.run(play())
+
+
+NAMED = "SELECT count(*) FROM pg_prepared_statements"
+
+
+def test_how_often_a_statement_runs_is_counted_anew_in_each_transaction(postgres_url: str) -> None:
+    async def play() -> None:
+        connections = Connections(Address.read(f"{postgres_url}?pool_size=1"))
+        for n in range(120):  # more of them than may have names
+            async with connections.transaction() as session:
+                await session.run(f"SELECT {n} + $1", (1,), "Testing")
+        for _ in range(10):
+            async with connections.transaction() as session:
+                await session.run("SELECT $1", (1,), "Testing")
+                assert (await session.run(NAMED, (), "Testing")).scalar() == 0
+        async with connections.transaction() as session:
+            for _ in range(10):
+                await session.run("SELECT $1", (1,), "Testing")
+            assert (await session.run(NAMED, (), "Testing")).scalar() == 1
+        connections.close()
+
+    asyncio.run(play())
+
+
+def test_a_commit_that_fails_keeps_its_connection_and_no_name_on_it(postgres_url: str) -> None:
+    async def play(store: PostgresStore) -> None:
+        connections = store._connections
+        first = await connections.begin()
+        for _ in range(10):
+            await first.run("INSERT INTO effect VALUES ($1)", (1,), "Testing")
+        with pytest.raises(StoreError, match="duplicate key"):
+            await first.commit()
+        await connections.end(first)
+        async with connections.transaction() as session:
+            assert session is first
+            assert (await session.run(NAMED, (), "Testing")).scalar() == 0
+
+    on_store(postgres_url, play)
+    assert stored(postgres_url) == (0, 0)

@@ -46,7 +46,7 @@ def test_killed_while_relaying_no_event_is_lost_doubled_or_reordered(name: str, 
         assert len(stage.effects(handler)) == EVENTS
 
 
-PUBLISHING = ["store.written:5", "store.committed:5", *RELAYING]
+PUBLISHING = ["store.committing:5", "store.committed:5", *RELAYING]
 LAST = range(1_000_000, 1_000_020)  # of every key there is one more: when these have come, all before them have
 
 

@@ -19,7 +19,7 @@ def stage(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Stage
 
 def test_killed_before_its_commit_a_session_has_written_nothing_and_no_event_is_lost_or_doubled(stage: Stage) -> None:
     assert stage.publish(0, EVENTS) == 0
-    with stage.running("direct", bank="orm", failpoint="store.written"):
+    with stage.running("direct", bank="orm", failpoint="store.committing"):
         for handler in ("book", "confirm"):
             assert_exactly_once(stage.wait_for(handler, EVENTS), range(EVENTS))
         assert stage.fired() == 1

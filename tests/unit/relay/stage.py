@@ -34,12 +34,17 @@ class Outlet:
         self.barred: set[str] = set()
         self.stuck: set[Lane] = set()
         self.proofs: list[list[bytes | None]] = []
+        self.always_known = False
+        self._asked = 0
 
     def begin(self) -> None:
         self.broken = False
 
     def known_places(self, columns: Columns) -> list[Answer] | None:
-        return None
+        """Known each second time, or always, where all is well."""
+        self._asked += 1
+        known = (self.always_known or self._asked % 2 == 0) and not (self.faults or self.unreachable or self.barred)
+        return [self._place(event) for event in columns.events] if known else None
 
     async def places(self, columns: Columns) -> list[Answer]:
         if self.faults:

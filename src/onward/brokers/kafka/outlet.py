@@ -79,8 +79,13 @@ class KafkaOutlet:
                 parts = await self._parted(batch, topics)
                 sends: list[Awaitable[object]] = [self._tried(*each) for each in parts]
                 if len(sends) > 1:
-                    sends = [asyncio.gather(*sends)]
-                    await asyncio.sleep(0)  # each of them hands over
+                    together = asyncio.gather(*sends)
+                    sends = [together]
+                    try:
+                        await asyncio.sleep(0)  # each of them hands over
+                    except BaseException:
+                        together.cancel()
+                        raise
             for each in sends:  # one by itself hands over now, before anybody else has a turn
                 await each
         except BaseException as error:

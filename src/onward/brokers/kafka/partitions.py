@@ -119,7 +119,7 @@ class Partitions:
         self._counts[topic] = count, monotonic() + COUNT_EVERY_S
 
     def known(self, topics: Iterable[str]) -> bool:
-        """Whether these are, for `of` and `room`, all of whose partitions were there."""
+        """Whether all of them are, for `of` and `room`."""
         return all(map(self._fresh, topics))
 
     async def barred(self, topics: Iterable[str]) -> dict[str, BrokerError]:

@@ -193,6 +193,7 @@ class Session:
             await self._cursor.execute(sql)
         except psycopg.Error as error:
             raise translate(error, doing) from error
+        self._used_at = monotonic()
 
     async def run(self, sql: str, args: Arguments, doing: str, *, before: Sequence[Command] = ()) -> StatementResult:
         """One statement. Raises StoreError, and TypeError for arguments that PostgreSQL has no type for.

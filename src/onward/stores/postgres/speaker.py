@@ -11,7 +11,7 @@ from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import execute
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from onward.stores.postgres.command import UNEQUAL, Arguments, Command
@@ -72,12 +72,13 @@ class Speaker:
         """
         self._adapt()
         names, checked = self._names, list[tuple[int, Command]]()
-        ends = bool(names.given) and not names.kept
-        closing = names.closed(self._pgconn) if ends else iter(())
+        closing = names.closed(self._pgconn)
         said = chain(self._said(before, checked, named=False), closing, self._said([COMMIT], [], named=False))
-        await self._run(said, checked, then)
-        if ends:
-            self._names = Names(names.number)
+        try:
+            await self._run(said, checked, then)
+        finally:
+            if not names.kept and self._pgconn.transaction_status == TransactionStatus.IDLE:  # COMMIT was reached
+                self._names = Names(names.number)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""

@@ -124,7 +124,7 @@ class PostgresUnit:
             if not all(each.fails or each.otherwise is None for each in commands):
                 await session.send(commands, "Storing what a batch did")
                 commands = []
-            reach("store.written")
+            reach("store.committing")
             with self._voice.with_commit(bool(outputs)) as news:
                 await session.commit(commands, news)
             reach("store.committed")

@@ -53,6 +53,15 @@ def test_events_without_a_key_that_are_sent_alone_take_turns(partitions: Partiti
     assert sorted(found) == list(range(PARTITIONS))
 
 
+def test_a_topic_is_known_once_it_was_asked_about_until_it_is_doubted(partitions: Partitions) -> None:
+    assert partitions.known(["orders"])
+    assert not partitions.known(["orders", "stock"])
+    partitions.doubt(["orders"])
+    assert not partitions.known(["orders"])
+    asyncio.run(partitions.prepare(["orders"]))
+    assert partitions.known(["orders"])
+
+
 def test_who_comes_first_goes_on_first_whatever_has_to_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster: Any = Cluster()
     partitions = Partitions(cluster)
