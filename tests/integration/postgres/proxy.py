@@ -13,8 +13,8 @@ class Proxy:
     """Passes everything on. `port` is its own, on loopback.
 
     After `lose` it cuts one connection, at the COMMIT of a transaction that said `sql`: the server gets that COMMIT if
-    it is to be `kept`, and the client never learns of it. Where `late` is given the server gets it once that is set,
-    long after the client has lost its connection. After `hold_back` it keeps the answer to that COMMIT, which is
+    it is to be `kept`, and the client never learns of it. Where it is `early` the client loses its connection at once,
+    whatever the server still does with it. After `hold_back` it keeps the answer to that COMMIT, which is
     `held_back` then, until `go_on` is set.
     """
 
@@ -22,7 +22,7 @@ class Proxy:
         self._server_port = server_port
         self._sql = b""
         self._kept = False
-        self._late: asyncio.Event | None = None
+        self._early = False
         self._holds = self._holding = False
         self.held_back = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -31,8 +31,8 @@ class Proxy:
         self.cut = 0
         """Connections that it has cut."""
 
-    def lose(self, sql: str, *, kept: bool, late: asyncio.Event | None = None) -> None:
-        self._sql, self._kept, self._late = sql.encode(), kept, late
+    def lose(self, sql: str, *, kept: bool, early: bool = False) -> None:
+        self._sql, self._kept, self._early = sql.encode(), kept, early
 
     def hold_back(self, sql: str) -> None:
         self._sql, self._holds = sql.encode(), True
@@ -57,9 +57,8 @@ class Proxy:
         back.cancel()
         await asyncio.gather(back, return_exceptions=True)
         if lost and self._kept:
-            if self._late is not None:
+            if self._early:
                 to_client.close()
-                await self._late.wait()
             to_server.write(lost)
             await server.read(CHUNK_BYTES)  # its answer: from here on it holds
         for writer in (to_server, to_client):

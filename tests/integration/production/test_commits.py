@@ -20,6 +20,14 @@ from tests.integration.services import running
 QUICK = "?heartbeat.interval.ms=100"
 MOVE, CLAIM = "UPDATE onward.account SET next_offset", "UPDATE onward.account SET token"
 
+GATED = (  # COMMIT waits for as long as the connection lasts that says this
+    "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$",
+    "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION wait()",
+    "SELECT pg_advisory_lock(1)",
+)
+
 
 @pytest.fixture
 def stage(kafka: Kafka, postgres_url: str, tmp_path: Path) -> Stage:
@@ -111,12 +119,13 @@ def test_a_commit_whose_answer_is_lost_while_the_server_still_ends_it_is_neither
             app = stage.recorder()
             async with running(app) as service:
                 await stage.until(holds(service, 2))
-                late = asyncio.Event()
-                proxy.lose("INSERT INTO effect", kept=True, late=late)
-                await app.send(*placed(range(100)))
-                await stage.until_waiting(CLAIM)  # it is claimed anew, and what has it is still about to commit
-                assert stage.effects() == []
-                late.set()
+                with psycopg.connect(stage.store, autocommit=True) as gate:
+                    for statement in GATED:
+                        gate.execute(statement)
+                    proxy.lose("INSERT INTO effect", kept=True, early=True)
+                    await app.send(*placed(range(100)))
+                    await stage.until_waiting(CLAIM)  # it is claimed anew, and what has it is still about to commit
+                    assert stage.effects() == []
                 await stage.until_handled(100)
                 await app.send(*placed(range(100, 200)))
                 await stage.until_handled(200)
