@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from tests.integration.kills.alone import alone
 from tests.integration.kills.stage import PATIENCE_S, Stage
@@ -26,7 +28,7 @@ def freeze_and_thaw(stage: Stage, service: str = "slow", handler: str = "settle"
     environment = {**stage.environment(), "BANK_GATE": str(gate), "BANK_STARTED": str(started)}
     with alone(stage, SERVE, service, environment) as first:
         stage.until(started.with_suffix(f".{first.pid}").exists, "the first handles the event")
-        os.kill(first.pid, signal.SIGSTOP)
+        _freeze(first.pid, stage)
         with alone(stage, SERVE, service, environment) as second:
             stage.until(started.with_suffix(f".{second.pid}").exists, "the second handles it too")
             gate.touch()
@@ -38,3 +40,21 @@ def freeze_and_thaw(stage: Stage, service: str = "slow", handler: str = "settle"
                 assert process.wait(PATIENCE_S) == 0, stage.log()
     assert stage.effects(handler) == [("account-0", 0)]
     assert "claim lost" in stage.log()
+
+
+def _freeze(pid: int, stage: Stage) -> None:
+    """While it does not write to a file, as it does for instants: frozen then, it would keep all others out."""
+
+    def frozen() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        stage.until(lambda: "T (stopped)" in Path(f"/proc/{pid}/status").read_text(), "it stands still")
+        turns = {str(path.stat().st_ino) for path in stage.folder.rglob("write")}
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, mode, holder, place, *_ = line.split()
+            if holder == str(pid) and mode == "WRITE" and (kind == "POSIX" or place.rpartition(":")[2] in turns):
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.01)
+                return False
+        return True
+
+    stage.until(frozen, "it is frozen outside of a transaction")
