@@ -11,6 +11,7 @@ from onward.errors import BrokerError
 from onward.ports import Outgoing
 from onward.relay import Batch, Refused, Term, leader, outbox_of
 from onward.sqlite.outbox import FileOutbox
+from onward.testing.contracts.scenes import other_turns
 from tests.unit.relay.stage import Stage, calm, on_stage, until
 
 
@@ -80,29 +81,19 @@ def test_while_much_waits_the_loop_has_a_turn_after_each_batch(monkeypatch: pyte
     monkeypatch.setattr(leader, "ROWS", 1)
 
     async def scene(stage: Stage) -> None:
-        turns = 0
-
-        async def turn() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         sent_in: list[int] = []
         send = stage.outlet.send
 
         def noted(batch: Batch) -> asyncio.Future[None]:
-            sent_in.append(turns)
+            sent_in.append(turns())
             return send(batch)
 
         monkeypatch.setattr(stage.outlet, "send", noted)
         stage.outlet.always_known = True
         for value in (b"1", b"2", b"3", b"4", b"5", b"6"):
             await stage.publish(value)
-        turning = asyncio.create_task(turn())
-        async with stage.relaying():
+        async with other_turns() as turns, stage.relaying():
             await until(lambda: stage.waiting() == 0)
-        turning.cancel()
         assert len(sent_in) == len(set(sent_in)) == 6
 
     on_stage(scene)

@@ -56,16 +56,15 @@ class KafkaConsumer:
     # ---------------------------------------------------------------------------------------- the event loop
 
     async def next(self, limit: int, wait_s: float) -> Delivery | None:
+        if self._lanes.waits:  # a backlog must not keep timers and signals from their turn
+            await asyncio.sleep(0)
         until = self._loop.time() + wait_s
-        rested = False
         while True:
             self._woken = False
             await self._serve()
             if self._fetcher.failure is not None and not self._closed:
                 raise self._fetcher.failure
             self._show_progress()
-            if not rested and self._lanes.waits:  # a backlog must not keep timers and signals from their turn
-                await asyncio.sleep(0)
             taken = self._lanes.take(limit)
             if taken is not None:
                 partition, records, end = taken
@@ -73,7 +72,6 @@ class KafkaConsumer:
                 return Delivery(topic, partition, records, end, self._mark(records), runs(records, topic, partition))
             if not await self._rest(until):
                 return None
-            rested = True
 
     async def _rest(self, until: float) -> bool:
         """Whether we were woken, by then on the loop's clock."""

@@ -121,9 +121,9 @@ class Speaker:
             names.forget()
             raise
         names.settle(results)
-        failed = next((place for place, result in enumerate(results) if result.status not in _GOOD), None)
+        failed = next((result for result in results if result.status not in _GOOD), None)
         if failed is not None:
-            failure = self._error(results[failed])
+            failure = self._error(failed)
         for place, command in checked:
             if place < len(results) and self._differs(command, results[place]):
                 assert command.otherwise is not None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from onward.ports import Broker, Consumer, Place
-from onward.testing.contracts.scenes import ONE, ORDERS, Seat, event, on_broker, take
+from onward.testing.contracts.scenes import ONE, ORDERS, Seat, event, on_broker, other_turns, take
 
 A_MOMENT_S = 0.01
 
@@ -142,19 +142,9 @@ class GroupContract:
     async def test_a_backlog_leaves_other_tasks_their_turn(self, broker: Broker) -> None:
         await broker.publish([event(topic=ONE) for _ in range(20)], "shop")
         consumer = await broker.consume(Seat("a").group(ONE))
-        turns = 0
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        await take(consumer, 20, limit=1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert turns >= 20
+        async with other_turns() as turns:
+            await take(consumer, 20, limit=1)
+            assert turns() >= 20
 
     @on_broker
     async def test_two_members_share_the_partitions_and_none_is_held_twice(self, broker: Broker) -> None:

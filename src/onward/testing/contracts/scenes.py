@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeVar
@@ -189,6 +189,25 @@ class Seat:
     async def _revoke(self, partitions: Sequence[int]) -> None:
         self.held.difference_update(partitions)
         self.revoked.extend(partitions)
+
+
+@asynccontextmanager
+async def other_turns() -> AsyncIterator[Callable[[], int]]:
+    """A task that wants a turn of the loop all the time, and how many it has had so far."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    try:
+        yield lambda: turns
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def take(consumer: Consumer, count: int, limit: int = 1000) -> list[tuple[int, Record]]:
