@@ -6,6 +6,7 @@ from secrets import token_hex
 import psycopg
 import pytest
 
+from onward.stores.postgres import session as sessions
 from scripts.servers.postgres import Postgres
 from tests.integration.postgres.looking import Onward, command_line, handle_orders
 
@@ -43,3 +44,15 @@ def onward(handled: str) -> Onward:
 def seen(postgres: Postgres, orders_handled: str) -> Onward:
     """Commands on the database that the others are copies of: for tests that change nothing there."""
     return command_line(postgres.url_of(orders_handled))
+
+
+@pytest.fixture
+def pooled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """As if the server's connection were another client's next; or not, as a test's parameter has it."""
+    answer = bool(getattr(request, "param", True))
+
+    async def told(_connection: object) -> bool:
+        return answer
+
+    monkeypatch.setattr(sessions, "is_pooled", told)
+    return answer

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 CHUNK_BYTES = 1 << 16
+_PREPARED = re.compile(rb"(onward_\w+)\0([^\0]+)\0")
 
 
 class Proxy:
@@ -66,10 +68,12 @@ class Proxy:
         del self._open[to_client]
 
     async def _until_it_is_lost(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> bytes:
-        said = False
+        said, prepared = False, dict[bytes, bytes]()
         while sent := await client.read(CHUNK_BYTES):
-            said = said or bool(self._sql and self._sql in sent)
-            if said and b"COMMIT\0" in sent:  # and not READ COMMITTED
+            prepared |= dict(_PREPARED.findall(sent))
+            texts = [sent, *(text + b"\0" for name, text in prepared.items() if name + b"\0" in sent)]
+            said = said or bool(self._sql and any(self._sql in text for text in texts))
+            if said and any(b"COMMIT\0" in text for text in texts):  # and not READ COMMITTED
                 self._sql, said = b"", False
                 if not self._holds:
                     self.cut += 1

@@ -50,6 +50,7 @@ def test_it_is_one_round_trip_with_the_settings_of_a_transaction(postgres_url: s
     assert asyncio.run(play()).count("\tReadyForQuery\t") == 1
 
 
+@pytest.mark.usefixtures("pooled")
 def test_however_often_it_runs_nothing_is_prepared(postgres_url: str) -> None:
     async def play() -> None:
         async with opened(postgres_url) as connections:

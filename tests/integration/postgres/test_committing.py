@@ -16,6 +16,8 @@ from onward.ports import Claim, Settlement
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Command
 from onward.stores.postgres.connections import Connections
+from onward.stores.postgres.names import OFTEN
+from onward.stores.postgres.news import CHANNEL
 from onward.stores.postgres.session import Session
 from onward.stores.postgres.store import PostgresStore
 from onward.stores.postgres.unit import PostgresUnit
@@ -85,8 +87,9 @@ def test_what_is_published_by_itself_is_one_round_trip(postgres_url: str, tmp_pa
     assert stored(postgres_url) == (0, 1)
 
 
+@pytest.mark.parametrize("pooled", [False, True], indirect=True)
 def test_what_a_batch_did_is_one_round_trip_with_its_commit_however_often_it_said_it(
-    postgres_url: str, tmp_path: Path
+    postgres_url: str, tmp_path: Path, pooled: bool
 ) -> None:
     async def play(store: PostgresStore) -> None:
         claim = await claimed(store)
@@ -97,7 +100,8 @@ def test_what_a_batch_did_is_one_round_trip_with_its_commit_however_often_it_sai
             settlement = Settlement(claim.position.finish_through(10), {"pay": 10})
             await traced(session_of(unit), unit.commit(claim, settlement), tmp_path / "trace")
         kept = await store.read("SELECT count(*) FROM pg_prepared_statements", {})
-        assert kept.scalar() == 0, "a pooler would give them to others"
+        if pooled:
+            assert kept.scalar() == 0, "a pooler would give them to others"
 
     on_store(postgres_url, play)
     assert turns(tmp_path / "trace") == 1
@@ -180,6 +184,7 @@ def test_a_transaction_that_somebody_else_ended_is_not_committed_statement_by_st
 NAMED = "SELECT count(*) FROM pg_prepared_statements"
 
 
+@pytest.mark.usefixtures("pooled")
 def test_how_often_a_statement_runs_is_counted_anew_in_each_transaction(postgres_url: str) -> None:
     async def play() -> None:
         connections = Connections(Address.read(f"{postgres_url}?pool_size=1"))
@@ -199,6 +204,7 @@ def test_how_often_a_statement_runs_is_counted_anew_in_each_transaction(postgres
     asyncio.run(play())
 
 
+@pytest.mark.usefixtures("pooled")
 def test_a_commit_that_fails_keeps_its_connection_and_no_name_on_it(postgres_url: str) -> None:
     async def play(store: PostgresStore) -> None:
         connections = store._connections
@@ -214,3 +220,21 @@ def test_a_commit_that_fails_keeps_its_connection_and_no_name_on_it(postgres_url
 
     on_store(postgres_url, play)
     assert stored(postgres_url) == (0, 0)
+
+
+def test_what_wakes_the_relay_behind_a_commit_is_heard_each_time_and_prepared_once(postgres_url: str) -> None:
+    async def play(store: PostgresStore) -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute(f"LISTEN {CHANNEL}")
+            for n in range(2 * OFTEN):
+                async with store.unit() as unit:
+                    await unit.tx.publish(Noted(n=n))
+                    await unit.commit(None, None)
+                assert [each.payload for each in other.notifies(timeout=10, stop_after=1)] == ["shop"]
+        prepared = await store.read(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%pg_notify%'", {}
+        )
+        assert prepared.scalar() == 1
+
+    on_store(postgres_url, play)
+    assert stored(postgres_url) == (0, 2 * OFTEN)

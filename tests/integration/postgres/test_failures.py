@@ -8,6 +8,7 @@ import pytest
 
 from onward import App, BatchFailed, Context, SyncTransaction, Topic, Transaction
 from onward.policy import Retry
+from onward.stores.postgres.names import OFTEN
 from tests.integration.postgres.stage import PATIENCE_S, SCHEMA, Numbered, Stage, on_stage
 
 TWICE = Retry(max_attempts=2, first_s=0.01, max_s=0.01)
@@ -220,3 +221,41 @@ def test_a_lock_that_somebody_else_holds_is_nobodys_attempt(postgres_url: str, k
         assert stage.rows("SELECT 1 FROM onward.attempt") == []
 
     on_stage(f"{postgres_url}?lock_s=0.05", scene)
+
+
+@pytest.mark.parametrize("kind", ["transactional", "plain"])
+def test_a_table_that_is_altered_under_a_handler_at_work_is_nobodys_attempt(postgres_url: str, kind: str) -> None:
+    """What was prepared gives other columns since: the server refuses it, once for each connection."""
+    app = shop(schema=f"{SCHEMA}; CREATE TABLE IF NOT EXISTS stock (id INTEGER PRIMARY KEY)")
+    rounds = 3 * OFTEN
+    columns: list[int] = []
+
+    async def take(event: Numbered, tx: Transaction) -> None:
+        columns.append(len((await tx.execute("SELECT * FROM stock WHERE id = :one", one=1)).one()))
+        await tx.submit(INSERT, n=event.n)
+
+    if kind == "transactional":
+        app.on(Numbered, name="take", retry=Retry(max_attempts=1))(take)
+    else:
+
+        @app.on(Numbered, name="take", retry=Retry(max_attempts=1))
+        async def plain(event: Numbered, ctx: Context) -> None:
+            async with ctx.transaction() as tx:
+                await take(event, tx)
+
+    async def scene(stage: Stage) -> None:
+        async with stage.running(app) as service:
+            stage.rows("INSERT INTO stock VALUES (1) RETURNING 1")
+            for n in range(rounds):
+                await stage.publish(Numbered(key="k", n=n))
+                await stage.settled()
+                if n % OFTEN == OFTEN - 1:
+                    with psycopg.connect(postgres_url) as other:
+                        other.execute(f"ALTER TABLE stock ADD COLUMN more_{n} TEXT".encode())
+            assert service.unready() == []
+        assert stage.effects() == list(range(rounds))
+        assert columns[-1] > columns[0]
+        assert stage.dead_letters() == []
+        assert stage.rows("SELECT 1 FROM onward.attempt") == []
+
+    on_stage(postgres_url, scene)

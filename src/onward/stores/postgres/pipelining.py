@@ -18,10 +18,10 @@ _AT_ONCE = 32  # statements of which the server has the first before the last is
 
 def together(
     pgconn: PGconn, said: Iterator[None], then: Iterator[None] | None = None
-) -> PQGen[tuple[list[PGresult], Exception | None]]:
-    """The results of all that was said, and why no more of it was.
+) -> PQGen[tuple[list[PGresult], list[PGresult], Exception | None]]:
+    """The results of all that was said, those of `then`, and why no more of it was said.
 
-    `then` travels with it, and what becomes of that is not told: a Sync between the two keeps them apart.
+    `then` travels with it, and what becomes of that is told as far as it is known: a Sync keeps the two apart.
 
     It ends with a Sync alone. PostgreSQL begins to wait for the next statement with its answer to that, and stops with
     a Flush, so that it would wait for ever.
@@ -41,12 +41,13 @@ def together(
         pgconn.pipeline_sync()
     yield from send(pgconn)
     results = yield from _results(pgconn)
+    after: list[PGresult] = []
     if then is not None:
         with suppress(psycopg.OperationalError):
-            yield from _results(pgconn)
+            after = yield from _results(pgconn)
     if pgconn.status == ConnStatus.OK:
         pgconn.exit_pipeline_mode()
-    return results, failure
+    return results, after, failure
 
 
 def _results(pgconn: PGconn) -> PQGen[list[PGresult]]:

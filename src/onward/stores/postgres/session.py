@@ -14,13 +14,15 @@ from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.names import KeptNames
+from onward.stores.postgres.names import OFTEN, KeptNames
 from onward.stores.postgres.pipelining import pipelined
 from onward.stores.postgres.speaker import Answer, Speaker
 from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
 BEGINNING = "Beginning a transaction"
+UNKNOWN = "?"
+"""What statements have done of which the server's word is not at hand."""
 _KEPT = ("default_transaction_isolation = 'read committed'", "plan_cache_mode = force_generic_plan")
 """Few statements, each of which has one good plan: to plan one anew costs the server more than to run it."""
 
@@ -31,8 +33,9 @@ FRESH_S = 1.0
 class Session:
     """A connection between transactions, or inside one. Used by one task at a time.
 
-    Nothing is prepared and nothing set for longer than a transaction, so that a pooler may give each transaction
-    another connection of its own. One that is `kept` keeps both where there is no pooler.
+    Behind a pooler nothing is prepared and nothing set for longer than a transaction, as the next one may have another
+    connection of the server. Where there is none, what runs often stays prepared, and what is set on one that is `kept`
+    stays too.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection, address: Address, without: Sequence[str]) -> None:
@@ -70,23 +73,23 @@ class Session:
                 " server. Nothing was run; set it on, as it is by default."
             )
         session = cls(connection, address, without)
-        if connection.info.user == "onward":
-            session._settings.append(f"search_path = {await session._path_of_others()}")
-        if kept:
-            await session._keep()
+        try:
+            if connection.info.user == "onward":
+                session._settings.append(f"search_path = {await session._path_of_others()}")
+            if not await is_pooled(connection):
+                await session._keep(kept)
+        except BaseException as error:
+            session.drop()
+            if isinstance(error, psycopg.Error):
+                raise translate(error, f"Connecting to {address}") from error
+            raise
         return session
 
-    async def _keep(self) -> None:
-        try:
-            if not await is_pooled(self._connection):
-                await self.script("; ".join(f"SET {each}" for each in (*self._settings, *_KEPT)), "Setting limits")
-                self._settings = []
-                self._speaker = Speaker(self._connection, KeptNames())
-        except BaseException as error:
-            self.drop()
-            if isinstance(error, psycopg.Error):
-                raise translate(error, f"Connecting to {self._address}") from error
-            raise
+    async def _keep(self, settings_too: bool) -> None:
+        if settings_too:
+            await self.script("; ".join(f"SET {each}" for each in (*self._settings, *_KEPT)), "Setting limits")
+            self._settings = []
+        self._speaker = Speaker(self._connection, KeptNames(1 if settings_too else OFTEN))
 
     async def _path_of_others(self) -> str:
         """The search path without our schema, where a user's own name comes first by default.
@@ -94,14 +97,8 @@ class Session:
         Else an `account` that a handler writes to would be the one that we keep, and what a service's schema creates
         would be ours, or be taken for there already.
         """
-        try:
-            await self._cursor.execute("SHOW search_path")
-            ((path,),) = await self._cursor.fetchall()
-        except BaseException as error:
-            self.drop()
-            if isinstance(error, psycopg.Error):
-                raise translate(error, f"Connecting to {self._address}") from error
-            raise
+        await self._cursor.execute("SHOW search_path")
+        ((path,),) = await self._cursor.fetchall()
         others = [each.strip() for each in path.split(",") if each.strip().strip('"') not in ("$user", "onward")]
         return ", ".join(others) or "''"
 
@@ -193,6 +190,8 @@ class Session:
             await self._cursor.execute(sql)
         except psycopg.Error as error:
             raise translate(error, doing) from error
+        finally:
+            self._speaker.heard(UNKNOWN)
         self._used_at = monotonic()
 
     async def run(self, sql: str, args: Arguments, doing: str, *, before: Sequence[Command] = ()) -> StatementResult:
@@ -218,8 +217,8 @@ class Session:
         begun_at = monotonic()
         await self._begun(f"Running {sql[:200]!r}")
         self.refuse_ended()
-        self._speaker.doubt()
         cursor = psycopg.AsyncCursor(self._connection)
+        said = UNKNOWN
         try:
             if self._number is None:
                 await cursor.execute("SELECT txid_current()")
@@ -230,8 +229,11 @@ class Session:
             else:
                 await cursor.execute(sql, args)
             rows = await cursor.fetchall() if cursor.description is not None else []
+            said = UNKNOWN if ";" in sql else cursor.statusmessage or ""  # of several it is the last one's
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, f"Running {sql[:200]!r}", begun_at) from error
+        finally:
+            self._speaker.heard(said)
         self._used_at = monotonic()
         columns = None if cursor.description is None else [tuple(column) for column in cursor.description]
         return Driven(rows, columns, cursor.rowcount)

@@ -11,7 +11,7 @@ from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import execute
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from onward.stores.postgres.command import UNEQUAL, Arguments, Command
@@ -19,6 +19,8 @@ from onward.stores.postgres.names import Names
 from onward.stores.postgres.pipelining import together
 
 COMMIT = Command("COMMIT")
+MISSING = b"26000"
+"""The state of a statement that the server has not prepared."""
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 
 
@@ -38,6 +40,8 @@ class Speaker:
         self._pgconn: PGconn = connection.pgconn
         self._encoding: bytes | None = None
         self._names = names or Names()
+        self._place = 0
+        """Of the next answer, among those to what travels together."""
         self._adapt()
 
     async def ask(self, sql: str, args: Arguments) -> Answer:
@@ -72,37 +76,41 @@ class Speaker:
         """
         self._adapt()
         names, checked = self._names, list[tuple[int, Command]]()
-        closing = names.closed(self._pgconn)
-        said = chain(self._said(before, checked, named=False), closing, self._said([COMMIT], [], named=False))
+        ending, names.ending = names.ending, []
+        said = chain(
+            self._said(before, checked, named=False), self._closing(ending), self._said([COMMIT], [], named=False)
+        )
         try:
             await self._run(said, checked, then)
         finally:
-            if not names.kept and self._pgconn.transaction_status == TransactionStatus.IDLE:  # COMMIT was reached
+            if self._pgconn.transaction_status != TransactionStatus.IDLE:  # COMMIT was not reached
+                names.ending += ending
+            elif not names.kept:
                 self._names = Names(names.number)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""
         return self._answer((await self._together(commands, named=False))[-1])
 
-    def doubt(self) -> None:
-        """Somebody may have changed what tables are: what has a name is read and planned anew."""
-        self._names.forget()
+    def heard(self, said: str) -> None:
+        """What the server says it has done for somebody else on this connection."""
+        self._names.heard(said.encode())
 
     @property
     def has_names(self) -> bool:
-        return bool(self._names.given)
+        """That may not stay."""
+        return bool(self._names.ending) and not self._names.kept
 
     async def unname(self) -> None:
         """No name stays that may not. To be called while the transaction is open, a failed one too."""
-        if self._names.kept:
+        if not self.has_names:
             return
         names, self._names = self._names, Names(self._names.number)
-        if names.given:
-            results, failure = await self._connection.wait(together(self._pgconn, names.closed(self._pgconn)))
-            for result in results:
-                self._refuse(result)
-            if failure is not None:
-                raise failure
+        results, _, failure = await self._connection.wait(together(self._pgconn, self._closing(names.ending)))
+        for result in results:
+            self._refuse(result)
+        if failure is not None:
+            raise failure
 
     async def _together(self, commands: Sequence[Command], *, named: bool = True) -> list[PGresult]:
         self._adapt()
@@ -113,16 +121,17 @@ class Speaker:
         self, said: Iterator[None], checked: list[tuple[int, Command]], then: Command | None = None
     ) -> list[PGresult]:
         """`checked` are those of which the counts are compared, with their places."""
-        names = self._names
+        names, self._place = self._names, 0
         behind = None if then is None else self._said([then], [], named=False)
         try:
-            results, failure = await self._connection.wait(together(self._pgconn, said, behind))
+            results, after, failure = await self._connection.wait(together(self._pgconn, said, behind))
         except BaseException:
             names.forget()
             raise
-        names.settle(results)
+        answers = names.settle(results, after)
         failed = next((result for result in results if result.status not in _GOOD), None)
         if failed is not None:
+            self._blame(failed.error_field(DiagnosticField.SQLSTATE) or b"")
             failure = self._error(failed)
         for place, command in checked:
             if place < len(results) and self._differs(command, results[place]):
@@ -130,7 +139,13 @@ class Speaker:
                 raise command.otherwise from failure
         if failure is not None:
             raise failure
-        return results
+        return answers
+
+    def _blame(self, sqlstate: bytes) -> None:
+        """A plan for what failed, if it may be one's fault."""
+        self._names.failed(sqlstate)
+        if self._names.kept and sqlstate == MISSING:  # somebody stands between here and the server after all
+            self._names = Names()
 
     def _differs(self, command: Command, result: PGresult) -> bool:
         if command.fails and result.status == ExecStatus.FATAL_ERROR:
@@ -147,7 +162,7 @@ class Speaker:
 
     def _said(self, commands: Sequence[Command], checked: list[tuple[int, Command]], named: bool) -> Iterator[None]:
         """Says one at each step. A statement of many rows is read and planned once, and needs no name for that."""
-        pgconn, types, names, said = self._pgconn, self._types, self._names, 0
+        pgconn, types, names = self._pgconn, self._types, self._names
         for command in commands:
             query = command.sql.encode(self._codec)
             known: tuple[int, ...] | None = None
@@ -155,15 +170,15 @@ class Speaker:
                 values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
                 kinds = types.types or ()
                 if len(command.rows) == 1:
-                    name, prepares = names.name(query, kinds, said) if named or names.kept else (None, False)
+                    name, prepares = names.name(query, kinds, self._place) if named or names.kept else (None, False)
                 else:
                     name, prepares, known = b"", kinds != known, kinds
                 if prepares:
                     assert name is not None
                     pgconn.send_prepare(name, query, param_types=kinds)
-                    said += 1
+                    self._place += 1
                 if command.otherwise is not None:
-                    checked.append((said, command))
+                    checked.append((self._place, command))
                 if name is None:
                     pgconn.send_query_params(
                         query,
@@ -176,8 +191,15 @@ class Speaker:
                     pgconn.send_query_prepared(
                         name, values, param_formats=types.formats, result_format=int(command.binary)
                     )
-                said += 1
+                self._place += 1
                 yield
+
+    def _closing(self, names: Sequence[bytes]) -> Iterator[None]:
+        """Says so, one at each step. Closing one that was never prepared is no error."""
+        for name in names:
+            self._pgconn.send_close_prepared(name)
+            self._place += 1
+            yield
 
     def _asking(self, query: bytes) -> PQGen[PGresult]:
         self._pgconn.send_query(query)
