@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from scripts.servers.kafka import Kafka
@@ -76,6 +77,41 @@ def test_publishers_that_are_killed_at_random_while_they_relay_have_published_wh
                 assert publisher.wait() == -signal.SIGKILL, "there was more to publish"
         end_with_the_last(stage)
     assert_published(stage, turns=KILLED)
+
+
+GATED = (  # a publisher's COMMIT waits for as long as the connection lasts that says this
+    "CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$",
+    "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON onward.outbox DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION public.wait()",
+    "SELECT pg_advisory_lock(1)",
+)
+COMMITTING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_publisher_that_is_killed_while_the_server_ends_its_commit_has_published_all_of_it_or_nothing(
+    tmp_path: Path, kafka: Kafka, postgres_url: str, holds: bool
+) -> None:
+    stage = Stage(tmp_path, kafka.url, postgres_url)
+    assert stage.publish(0, EVENTS) == 0
+    arguments = [str(EVENTS), str(2 * EVENTS), str(stage.acknowledged), "0"]
+    with psycopg.connect(postgres_url, autocommit=True) as gate:
+        for statement in GATED:
+            gate.execute(statement)
+        with subprocess.Popen(
+            [sys.executable, "-c", PUBLISHER, *arguments], env=stage.environment(), cwd=ROOT
+        ) as publisher:
+            stage.until(lambda: gate.execute(COMMITTING).fetchall(), "the COMMIT is on its way")
+            publisher.kill()
+        if not holds:
+            ((pid,),) = gate.execute(COMMITTING).fetchall()
+            gate.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+    with stage.running("direct"):
+        end_with_the_last(stage)
+    assert_published(stage, turns=1)
+    published = {n for _, n in stage.effects("book")} - {*range(EVENTS), *LAST}
+    assert published == (set(range(EVENTS, EVENTS + TOGETHER)) if holds else set())
 
 
 def acknowledged_by(stage: Stage) -> int:
