@@ -22,6 +22,7 @@ from benchmarks.harness import Benchmark
 from benchmarks.kafka_orders import ANSWER_S, EVENTS, OrderSent, fields, make_topic, servers, service
 from benchmarks.latency import READY
 from benchmarks.orders import environment, expect
+from benchmarks.paces import PACES, Busy, Pace
 from onward import App
 
 WARM_UP = 50
@@ -33,7 +34,7 @@ decode = msgspec.json.Decoder(OrderSent).decode
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float]:
+def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float]:
     make_topic("sent")
     answers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     answers.bind(str(folder / "answers"))
@@ -42,24 +43,27 @@ def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float
     started = [subprocess.Popen([*command, side, str(folder)], env=environment())]
     try:
         assert answers.recv(64) == READY
-        if load:
+        if pace.others:
             started.append(subprocess.Popen([*command, LOAD, str(folder)], env=environment()))
-        took_ms = asyncio.run(_send(side, count + WARM_UP, folder, answers))[WARM_UP:]
+        busy = Busy([started[0].pid])
+        took_ms = asyncio.run(_send(side, pace, count + WARM_UP, folder, answers))[WARM_UP:]
+        busy_percent = busy.percent()
     finally:
         for each in started:
             each.terminate()
             each.wait(ANSWER_S)
     expect("orders handled", len(took_ms), count)
     cuts = statistics.quantiles(took_ms, n=100)
-    return {"p50": cuts[49], "p99": cuts[98]}
+    return {"p50": cuts[49], "p99": cuts[98], "handling": busy_percent}
 
 
-async def _send(side: str, count: int, folder: Path, answers: socket.socket) -> list[float]:
+async def _send(side: str, pace: Pace, count: int, folder: Path, answers: socket.socket) -> list[float]:
     took_ms: list[float] = []
     app = service(folder, "sent")
     send = {"raw": _raw_sender, "loop": _loop_sender}.get(side, lambda: app.send)()
     for number in range(count):
         event = OrderSent(**fields(number))
+        await pace.pause()
         began = perf_counter_ns()
         await send(event)
         order_id, handled = answers.recv(64).split()  # the clock is the machine's: both processes read the same
@@ -196,18 +200,19 @@ def _load() -> None:
 
 BENCHMARKS = [
     Benchmark(
-        f"send to handled on Kafka, {'beside 500 others a second' if load else 'two processes'}",
+        f"send to handled on Kafka, {pace.name}",
         {
-            "raw producer and consumer": partial(_measure, "raw", load),
-            "the same on an event loop": partial(_measure, "loop", load),
-            "onward": partial(_measure, "onward", load),
+            "raw producer and consumer": partial(_measure, "raw", pace),
+            "the same on an event loop": partial(_measure, "loop", pace),
+            "onward": partial(_measure, "onward", pace),
         },
-        {"p50": "ms", "p99": "ms"},
+        {"p50": "ms", "p99": "ms", "handling": "% of a core"},
         1000,
         20,
         against="raw producer and consumer",
+        rounds=pace.rounds,
     )
-    for load in (False, True)
+    for pace in PACES
 ]
 
 if __name__ == "__main__":

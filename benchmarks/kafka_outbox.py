@@ -24,6 +24,7 @@ from benchmarks.kafka_orders import ANSWER_S, EVENTS, PARTITIONS, OrderSent, fie
 from benchmarks.kafka_postgres import SCHEMA, TAKE, database
 from benchmarks.latency import READY
 from benchmarks.orders import environment, expect
+from benchmarks.paces import PACES, Busy, Pace
 from onward import App, Topic, Transaction
 
 WARM_UP = 50
@@ -34,7 +35,7 @@ RAW = "raw"
 Publish = Callable[[Sequence[OrderSent]], Awaitable[None]]
 
 
-def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float]:
+def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float]:
     make_topic("sent")
     answers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     answers.bind(str(folder / "answers"))
@@ -55,9 +56,11 @@ def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float
         try:
             for part in ("relay", "consume") if side == RAW else ("consume",):
                 start(part)
-            if load:
+            busy = Busy([each.pid for each in started])
+            if pace.others:
                 start(LOAD, answers_when_ready=False)
-            took_ms = asyncio.run(_publish(side, count + WARM_UP, folder, url, answers))[WARM_UP:]
+            took_ms = asyncio.run(_publish(side, pace, count + WARM_UP, folder, url, answers))[WARM_UP:]
+            busy_percent = busy.percent()
         finally:
             for each in started:
                 each.terminate()
@@ -65,10 +68,10 @@ def _measure(side: str, load: bool, count: int, folder: Path) -> dict[str, float
                 each.wait(ANSWER_S)
     expect("orders handled", len(took_ms), count)
     cuts = statistics.quantiles(took_ms, n=100)
-    return {"p50": cuts[49], "p99": cuts[98]}
+    return {"p50": cuts[49], "p99": cuts[98], "handling": busy_percent}
 
 
-async def _publish(side: str, count: int, folder: Path, url: str, answers: socket.socket) -> list[float]:
+async def _publish(side: str, pace: Pace, count: int, folder: Path, url: str, answers: socket.socket) -> list[float]:
     took_ms: list[float] = []
     loop = asyncio.get_running_loop()
     answers.setblocking(False)
@@ -76,6 +79,7 @@ async def _publish(side: str, count: int, folder: Path, url: str, answers: socke
     async def play(publish: Publish) -> None:
         for number in range(count):
             event = OrderSent(**fields(number))
+            await pace.pause()
             began = perf_counter_ns()
             await publish([event])
             async with asyncio.timeout(ANSWER_S):
@@ -164,17 +168,18 @@ def _part(side: str, part: str, folder: Path, url: str) -> None:
 
 BENCHMARKS = [
     Benchmark(
-        f"publish to handled, outbox in PostgreSQL, {f'beside {LOAD_PER_S} others a second' if load else 'alone'}",
+        f"publish to handled, outbox in PostgreSQL, {pace.name}",
         {
-            "hand-written outbox and relay": partial(_measure, RAW, load),
-            "onward": partial(_measure, "onward", load),
+            "hand-written outbox and relay": partial(_measure, RAW, pace),
+            "onward": partial(_measure, "onward", pace),
         },
-        {"p50": "ms", "p99": "ms"},
+        {"p50": "ms", "p99": "ms", "handling": "% of a core"},
         500,
         20,
         against="hand-written outbox and relay",
+        rounds=pace.rounds,
     )
-    for load in (False, True)
+    for pace in PACES
 ]
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from onward.errors import StoreConflictError, StoreError
+from onward.stores.postgres import names as names_of
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Command
+from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.names import MAX_NAMES, OFTEN
 from onward.stores.postgres.session import Session
 
@@ -335,6 +337,25 @@ def test_where_a_pooler_is_taken_for_the_server_a_missing_name_costs_a_conflict_
             assert await prepared(session) == 0
             await session.commit()
         session.drop()
+
+    asyncio.run(play())
+
+
+def test_statements_that_have_no_room_among_the_names_are_answered_each_for_itself(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names_of, "MAX_COUNTED", 4)
+    monkeypatch.setattr(names_of, "MAX_NAMES", 2)
+
+    async def play() -> None:
+        connections = Connections(Address.read(f"{postgres_url}?pool_size=1"), kept=True)
+        for n in range(30):
+            asked = Command(f"SELECT $1::int + {n % 7}", [(n,)])
+            found = await connections.apart(asked, "Testing", read_only=bool(n % 2))
+            assert found.scalar() == n + n % 7
+            async with connections.transaction(asked) as session:
+                assert len(await names(session)) <= 4, "those before end with the next transaction"
+        connections.close()
 
     asyncio.run(play())
 

@@ -74,6 +74,10 @@ class Names:
     def forget(self) -> None:
         """All is prepared anew."""
         self._known.clear()
+
+    def lost(self) -> None:
+        """As `forget`, where it is not known how far the server came."""
+        self.forget()
         self._prepared.clear()
 
     def settle(self, results: list[PGresult], after: Sequence[PGresult] = ()) -> list[PGresult]:

@@ -126,7 +126,7 @@ class Speaker:
         try:
             results, after, failure = await self._connection.wait(together(self._pgconn, said, behind))
         except BaseException:
-            names.forget()
+            names.lost()
             raise
         answers = names.settle(results, after)
         failed = next((result for result in results if result.status not in _GOOD), None)
