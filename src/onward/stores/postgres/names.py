@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from secrets import token_hex
 
 from psycopg import capabilities
@@ -22,6 +23,8 @@ _SAME = (b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"SAVEPOINT", b"R
 _SAME_KEPT = (*_SAME, b"BEGIN", b"COMMIT", b"ROLLBACK", b"SET", b"LOCK TABLE", b"NOTIFY")
 _NOT_THE_PLAN = (b"23", b"40", b"53", b"55", b"57")
 """Classes of errors that no plan is to blame for: what is written breaks a rule, or others are in the way."""
+
+_said = attrgetter("command_status")
 
 Kind = tuple[bytes, tuple[int, ...]]  # a statement and the types of its arguments
 
@@ -94,8 +97,8 @@ class Names:
             preparing = {place for place, _ in self._prepared}
             answers = [result for place, result in enumerate(results) if place not in preparing]
             self._prepared.clear()
-        for result in answers:
-            self.heard(result.command_status)
+        for said in dict.fromkeys(map(_said, answers)):  # of a statement's thousand rows it is the same
+            self.heard(said)
         return answers
 
     def heard(self, said: bytes | None) -> None:
