@@ -45,6 +45,7 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
         assert answers.recv(64) == READY
         if pace.others:
             started.append(subprocess.Popen([*command, LOAD, str(folder)], env=environment()))
+            assert answers.recv(64) == READY
         busy = Busy([started[0].pid])
         took_ms = asyncio.run(_send(side, pace, count + WARM_UP, folder, answers))[WARM_UP:]
         busy_percent = busy.percent()
@@ -185,15 +186,17 @@ def answering(folder: Path) -> socket.socket:
     return answer
 
 
-def _load() -> None:
-    """LOAD_PER_S orders, in bursts of one tick."""
-    producer = _producer()
+def _load(folder: Path) -> None:
+    """LOAD_PER_S orders, in bursts of one tick; READY is answered when the first are on their way."""
+    producer, answer = _producer(), answering(folder)
     number, began = 0, monotonic()
     while True:
         while number < (monotonic() - began) * LOAD_PER_S:
             order = OrderSent(**{**fields(number), "customer_id": LOAD})
             producer.produce("sent", encode(order), order.order_id.encode())
             number += 1
+            if number == 1:
+                answer.send(READY)
         producer.poll(0)
         sleep(TICK_S)
 
@@ -222,6 +225,6 @@ if __name__ == "__main__":
         elif sys.argv[1] == "loop":
             asyncio.run(_consume_on_a_loop(Path(sys.argv[2])))
         elif sys.argv[1] == LOAD:
-            _load()
+            _load(Path(sys.argv[2]))
         else:
             asyncio.run(_consume_by_onward(Path(sys.argv[2])))

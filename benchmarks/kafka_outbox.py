@@ -42,11 +42,10 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
     answers.settimeout(ANSWER_S)
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(part: str, *, answers_when_ready: bool = True) -> None:
+    def start(part: str) -> None:
         command = [sys.executable, "-m", "benchmarks.kafka_outbox", side, part, str(folder), url]
         started.append(subprocess.Popen(command, env=environment()))
-        if answers_when_ready:
-            assert answers.recv(64) == READY
+        assert answers.recv(64) == READY
 
     with database(folder) as url:
         if side == RAW:
@@ -58,7 +57,7 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
                 start(part)
             busy = Busy([each.pid for each in started])
             if pace.others:
-                start(LOAD, answers_when_ready=False)
+                start(LOAD)
             took_ms = asyncio.run(_publish(side, pace, count + WARM_UP, folder, url, answers))[WARM_UP:]
             busy_percent = busy.percent()
         finally:
@@ -121,7 +120,8 @@ def _service(folder: Path, url: str) -> App:
 
 
 async def _load(side: str, folder: Path, url: str) -> None:
-    """LOAD_PER_S orders that nobody waits for, those of one tick in one transaction."""
+    """LOAD_PER_S orders that nobody waits for, those of one tick in one transaction; READY behind the first."""
+    answer = answering(folder)
 
     async def play(publish: Publish) -> None:
         number, began = 0, monotonic()
@@ -129,6 +129,8 @@ async def _load(side: str, folder: Path, url: str) -> None:
             due = int((monotonic() - began) * LOAD_PER_S)
             if due > number:
                 await publish([OrderSent(**{**fields(each), "customer_id": LOAD}) for each in range(number, due)])
+                if number == 0:
+                    answer.send(READY)
                 number = due
             await asyncio.sleep(TICK_S)
 

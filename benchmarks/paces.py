@@ -31,8 +31,8 @@ class Pace:
 
 PACES = (
     Pace("one right after another"),
-    Pace("one each 10 ms", 0.01, rounds=3),
-    Pace("one each 10 ms beside others", 0.01, others=True, rounds=3),
+    Pace("10 ms apart", 0.01, rounds=3),
+    Pace("10 ms apart beside others", 0.01, others=True, rounds=3),
 )
 
 

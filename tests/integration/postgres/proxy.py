@@ -71,7 +71,7 @@ class Proxy:
         said, prepared = False, dict[bytes, bytes]()
         while sent := await client.read(CHUNK_BYTES):
             prepared |= dict(_PREPARED.findall(sent))
-            texts = [sent, *(text + b"\0" for name, text in prepared.items() if name + b"\0" in sent)]
+            texts = [sent, *(text + b"\0" for name, text in prepared.items() if b"\0" + name + b"\0" in sent)]
             said = said or bool(self._sql and any(self._sql in text for text in texts))
             if said and any(b"COMMIT\0" in text for text in texts):  # and not READ COMMITTED
                 self._sql, said = b"", False

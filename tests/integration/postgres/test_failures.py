@@ -225,7 +225,7 @@ def test_a_lock_that_somebody_else_holds_is_nobodys_attempt(postgres_url: str, k
 
 @pytest.mark.parametrize("kind", ["transactional", "plain"])
 def test_a_table_that_is_altered_under_a_handler_at_work_is_nobodys_attempt(postgres_url: str, kind: str) -> None:
-    """What was prepared gives other columns since: the server refuses it, once for each connection."""
+    """Kept beyond a transaction, a plan of before would be refused by the server: it gives other columns since."""
     app = shop(schema=f"{SCHEMA}; CREATE TABLE IF NOT EXISTS stock (id INTEGER PRIMARY KEY)")
     rounds = 3 * OFTEN
     columns: list[int] = []

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from onward.errors import StoreConflictError, StoreError
-from onward.stores.postgres import names as names_of
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Command
-from onward.stores.postgres.connections import Connections
 from onward.stores.postgres.names import MAX_NAMES, OFTEN
 from onward.stores.postgres.session import Session
 
@@ -64,7 +62,7 @@ def test_rows_whose_types_differ_are_all_run(postgres_url: str) -> None:
     assert asyncio.run(play()) == expected
 
 
-@pytest.mark.usefixtures("pooled")
+@pytest.mark.usefixtures("either")
 def test_nothing_stays_prepared_on_the_connection(postgres_url: str) -> None:
     async def play() -> Any:
         session = await opened(postgres_url)
@@ -118,7 +116,7 @@ def test_the_server_reads_a_statement_that_a_transaction_repeats_a_few_times_onl
     assert len(re.findall(r"\tBind\t", said)) == 100
 
 
-@pytest.mark.usefixtures("pooled")
+@pytest.mark.usefixtures("either")
 def test_a_repeated_statement_has_no_name_any_more_when_its_transaction_has_ended(postgres_url: str) -> None:
     async def play() -> None:
         session = await opened(postgres_url)
@@ -194,7 +192,7 @@ def test_a_repeated_statement_that_changes_too_little_is_told(postgres_url: str)
     asyncio.run(play())
 
 
-@pytest.mark.usefixtures("pooled")
+@pytest.mark.usefixtures("either")
 def test_a_transaction_that_others_ended_takes_its_names_with_it_and_the_connection(postgres_url: str) -> None:
     async def play() -> None:
         session = await opened(postgres_url)
@@ -222,140 +220,93 @@ def test_more_kinds_of_statements_than_there_are_names_all_run(postgres_url: str
 
 # ------------------------------------------------------------------------------ on a connection that is nobody else's
 
-
-def test_a_repeated_statement_keeps_its_name_when_its_transaction_has_ended(postgres_url: str, tmp_path: Path) -> None:
-    async def play() -> str:
-        session = await opened(postgres_url)
-        await session.commit()
-        for _ in range(OFTEN):
-            await session.begin()
-            await insert(session, 1)
-            await session.commit()
-        await session.begin()
-        kinds = [text.split()[0] for text in await names(session)]
-        assert set(kinds) == {"BEGIN", "SET", "INSERT", "COMMIT"}
-        assert len(kinds) == len(set(kinds)) - 1 + kinds.count("SET")
-        with (tmp_path / "trace").open("w") as trace:
-            session._connection.pgconn.trace(trace.fileno())
-            await insert(session, 1)
-            await session.commit()
-            await session.begin()
-            await session.rollback()
-            await session.begin()
-            await insert(session, 1)
-            session._connection.pgconn.untrace()
-        session.drop()
-        return (tmp_path / "trace").read_text()
-
-    assert not re.findall(r"\tParse\t.*", asyncio.run(play()))
-
-
-def test_what_failed_is_planned_anew_and_a_row_that_breaks_a_rule_is_no_reason(postgres_url: str) -> None:
-    async def play() -> None:
-        session = await opened(postgres_url)
-        await session.script("CREATE UNIQUE INDEX ON found (n)", "Testing")
-        await insert(session, OFTEN)
-        before = await names(session)
-        await session.script("SAVEPOINT one", "Testing")
-        again = await names(session)
-        assert again == before
-        with pytest.raises(StoreError, match="duplicate key"):
-            await session.run(INSERT, (1, "word"), "Testing")
-        await session.send([Command("ROLLBACK TO one")], "Testing")
-        await session.commit()
-        await session.begin()
-        with pytest.raises(StoreError, match="division by zero"):
-            await session.run("SELECT 1 / $1::int", (0,), "Testing")
-        await session.rollback()
-        await session.begin()
-        await session.run(INSERT, (OFTEN, "word"), "Testing")
-        await session.commit()
-        await session.begin()
-        assert INSERT not in await names(session)
-        session.drop()
-
-    asyncio.run(play())
+OURS = Command("SELECT $1::int", [(1,)], ours=True)
 
 
 async def names(session: Session) -> list[str]:
     return [text for (text,) in (await session.run("SELECT statement FROM pg_prepared_statements", (), "Testing")).rows]
 
 
-@pytest.mark.parametrize("change", ["ADD COLUMN more text", "ALTER COLUMN n TYPE text"])
-def test_a_table_that_others_altered_meanwhile_costs_a_conflict_at_most(postgres_url: str, change: str) -> None:
-    """Nobody's fault, so that it is tried again and no event has had an attempt; then it is read anew."""
+def test_our_own_statements_stay_prepared_and_users_do_not(postgres_url: str, tmp_path: Path) -> None:
+    async def play() -> str:
+        session = await opened(postgres_url)
+        await session.commit()
+        for _ in range(OFTEN):
+            await session.begin()
+            await insert(session, OFTEN)
+            await session.send([OURS], "Testing")
+            await session.commit()
+        await session.begin()
+        kinds = {text.split()[0] for text in await names(session)}
+        assert kinds == {"BEGIN", "SET", "COMMIT", "SELECT"}
+        with pytest.raises(StoreError, match="division by zero"):
+            await session.run("SELECT 1 / $1::int", (0,), "Testing")
+        await session.rollback()
+        with (tmp_path / "trace").open("w") as trace:
+            session._connection.pgconn.trace(trace.fileno())
+            await session.begin()
+            await session.commit([OURS])
+            session._connection.pgconn.untrace()
+        session.drop()
+        return (tmp_path / "trace").read_text()
+
+    said = asyncio.run(play())
+    assert "\tBind\t" in said
+    assert "\tParse\t" not in said
+
+
+@pytest.mark.usefixtures("either")
+def test_what_a_user_says_means_what_it_means_today(postgres_url: str) -> None:
+    """Read once for all transactions, these would give what they gave in the first."""
 
     async def play() -> None:
         session = await opened(postgres_url)
-        await insert(session, 1)
         await session.commit()
-        for _ in range(OFTEN + 1):
+        moments, midnights, stored = set(), set(), []
+        for n in range(2 * OFTEN):
+            if n == OFTEN:
+                other = await Session.open(Address.read(postgres_url))
+                await other.script("ALTER TABLE found ALTER COLUMN n TYPE text", "Testing")
+                other.drop()
             await session.begin()
-            await session.run("SELECT * FROM found WHERE word = $1", ("word",), "Testing")
-            await session.commit()
-        other = await opened_beside(postgres_url, f"ALTER TABLE found {change}")
-        other.drop()
-        await session.begin()
-        with pytest.raises(StoreConflictError, match="fits a table no longer"):
-            await session.run("SELECT * FROM found WHERE word = $1", ("word",), "Testing")
-        await session.rollback()
-        for _ in range(OFTEN + 1):
-            await session.begin()
-            found = await session.run("SELECT * FROM found WHERE word = $1", ("word",), "Testing")
-            assert len(found.rows) == 1
+            await session.run(f"SET LOCAL TIME ZONE '{'UTC' if n < OFTEN else 'Asia/Tokyo'}'", (), "Testing")
+            now = "SELECT 'now'::timestamptz, '2024-01-01 00:00'::timestamptz, $1::int"
+            found = (await session.run(now, (1,), "Testing")).one()
+            moments.add(found[0])
+            midnights.add(found[1].timestamp())
+            await session.run("INSERT INTO found (n, word) VALUES ($1, $2)", ("007", "word"), "Testing")
+            rows = await session.run("SELECT n::text FROM found WHERE n::text = $1", ("007",), "Testing")
+            stored.append(len(rows.rows))
             await session.commit()
         session.drop()
+        assert len(moments) == 2 * OFTEN
+        assert len(midnights) == 2
+        assert stored == [0] * OFTEN + [*range(1, OFTEN + 1)]
 
     asyncio.run(play())
 
 
-async def opened_beside(url: str, sql: str) -> Session:
-    session = await Session.open(Address.read(url))
-    await session.script(sql, "Testing")
-    return session
-
-
+@pytest.mark.parametrize("behind", [False, True])
 def test_where_a_pooler_is_taken_for_the_server_a_missing_name_costs_a_conflict_and_no_more_are_kept(
-    postgres_url: str,
+    postgres_url: str, behind: bool
 ) -> None:
     """Never another client's statement under the same name, as names are nobody else's."""
 
     async def play() -> None:
         session = await opened(postgres_url)
-        await insert(session, OFTEN)
         await session.commit()
-        session._connection.pgconn.exec_(b"DEALLOCATE ALL")  # as another connection of the server's has none
-        await session.begin()
-        with pytest.raises(StoreConflictError, match="not there any more"):
-            await session.run(INSERT, (1, "word"), "Testing")
-        await session.rollback()
-        for _ in range(2):
+        for _ in range(OFTEN):
             await session.begin()
-            await insert(session, OFTEN)
-            await session.commit()
+            await session.commit([OURS], OURS)
+        session._connection.pgconn.exec_(b"DEALLOCATE ALL")  # as another connection of the server's has none
+        with pytest.raises(StoreConflictError, match="not there any more"):
+            await session.begin()
+        await session.rollback()
+        for _ in range(2 * OFTEN):
             await session.begin()
             assert await prepared(session) == 0
-            await session.commit()
+            await session.commit([OURS], OURS if behind else None)
         session.drop()
-
-    asyncio.run(play())
-
-
-def test_statements_that_have_no_room_among_the_names_are_answered_each_for_itself(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(names_of, "MAX_COUNTED", 4)
-    monkeypatch.setattr(names_of, "MAX_NAMES", 2)
-
-    async def play() -> None:
-        connections = Connections(Address.read(f"{postgres_url}?pool_size=1"), kept=True)
-        for n in range(30):
-            asked = Command(f"SELECT $1::int + {n % 7}", [(n,)])
-            found = await connections.apart(asked, "Testing", read_only=bool(n % 2))
-            assert found.scalar() == n + n % 7
-            async with connections.transaction(asked) as session:
-                assert len(await names(session)) <= 4, "those before end with the next transaction"
-        connections.close()
 
     asyncio.run(play())
 
@@ -365,14 +316,15 @@ def test_two_connections_never_give_the_same_name(postgres_url: str) -> None:
         sessions = [await Session.open(Address.read(postgres_url)) for _ in range(2)]
         found: list[str] = []
         for session in sessions:
-            await session.begin()
             for _ in range(OFTEN):
-                await session.run("SELECT $1::int", (1,), "Testing")
+                await session.begin()
+                await session.commit([OURS])
+            await session.begin()
             rows = await session.run("SELECT name FROM pg_prepared_statements", (), "Testing")
             found += [name for (name,) in rows.rows]
             session.drop()
         return found
 
     found = asyncio.run(play())
-    assert len(found) == 2
-    assert len(set(found)) == 2
+    assert len(found) > 2
+    assert len(set(found)) == len(found)

@@ -16,7 +16,8 @@ class Command(NamedTuple):
 
     `otherwise` is raised where it does not change, or find, exactly so many rows; it then has one row of arguments.
     One that `fails` does so by itself then, with UNEQUAL, and may travel with the COMMIT that it is to prevent.
-    `binary` halves what travels where what it gives is mostly bytes.
+    `binary` halves what travels where what it gives is mostly bytes. One that is `ours` runs for every event or batch,
+    means the same whatever is set, and stays prepared where a connection can keep it.
     """
 
     sql: str
@@ -25,3 +26,4 @@ class Command(NamedTuple):
     changes: int = 1
     binary: bool = False
     fails: bool = False
+    ours: bool = False

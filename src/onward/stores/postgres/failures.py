@@ -16,8 +16,8 @@ from onward.errors import (
 )
 
 ENDED_WHILE_IDLE = "25P03"
-STALE = "26000"
-"""The state of a statement that the server has not prepared; we take others for it that nothing but a plan causes."""
+MISSING = "26000"
+"""The state of a statement that the server has not prepared."""
 
 _UNREACHABLE = (
     StoreUnreachableError,
@@ -39,10 +39,10 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
         StoreConflictError,
         "another transaction held a lock for longer than this one may wait. Nothing was stored; it is tried again",
     ),
-    STALE: (
+    MISSING: (
         StoreConflictError,
-        "what the connection had prepared fits a table no longer, or is not there any more. Nothing was stored; it is"
-        " tried again",
+        "what the connection had prepared is not there any more, as when a pooler gives it another one of the server's."
+        " Nothing was stored; it works without from now on",
     ),
     "40003": _UNREACHABLE,
     "08": _UNREACHABLE,
@@ -98,8 +98,6 @@ def translate(error: psycopg.Error, doing: str, sqlstate: str | None = None) -> 
     Raise it `from error`. Its fields are `doing` and PostgreSQL's `sqlstate`, which may be known better than by it.
     """
     state = sqlstate or error.sqlstate or ("08000" if isinstance(error, psycopg.OperationalError) else "")
-    if error.diag.source_function == "RevalidateCachedQuery":  # it has no state of its own
-        state = STALE
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     for length in (5, 3, 2):
         if state[:length] in _MEANINGS:

@@ -93,7 +93,7 @@ class Voice:
 
     def __init__(self, connections: Connections, service: str, ears: Ears) -> None:
         self._connections = connections
-        self._words = Command(NOTIFY, [(CHANNEL, service)])
+        self._words = Command(NOTIFY, [(CHANNEL, service)], ours=True)
         self._ears = ears
         self._due = False
         self._carried = False

@@ -46,7 +46,7 @@ def append(outputs: Sequence[Outgoing], service: str, now: datetime | None = Non
         (service, None if row.due is None else moment_of(row.due), now, row.events, row.body)
         for row in rows_of(outputs, service)
     ]
-    return [Command(sql.APPEND, rows)]
+    return [Command(sql.APPEND, rows, ours=True)]
 
 
 class PostgresOutbox:

@@ -14,15 +14,13 @@ from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.names import OFTEN, KeptNames
+from onward.stores.postgres.names import KeptNames
 from onward.stores.postgres.pipelining import pipelined
 from onward.stores.postgres.speaker import Answer, Speaker
 from onward.stores.postgres.waiting import QuickConnection
 from onward.stores.result import Driven, StatementResult
 
 BEGINNING = "Beginning a transaction"
-UNKNOWN = "?"
-"""What statements have done of which the server's word is not at hand."""
 _KEPT = ("default_transaction_isolation = 'read committed'", "plan_cache_mode = force_generic_plan")
 """Few statements, each of which has one good plan: to plan one anew costs the server more than to run it."""
 
@@ -33,9 +31,9 @@ FRESH_S = 1.0
 class Session:
     """A connection between transactions, or inside one. Used by one task at a time.
 
-    Behind a pooler nothing is prepared and nothing set for longer than a transaction, as the next one may have another
-    connection of the server. Where there is none, what runs often stays prepared, and what is set on one that is `kept`
-    stays too.
+    Nothing is prepared and nothing set for longer than a transaction, so that a pooler may give each transaction
+    another connection of its own. Where there is none, our own statements stay prepared; on one that is `kept` all of
+    them do, and what is set stays too.
     """
 
     def __init__(self, connection: psycopg.AsyncConnection, address: Address, without: Sequence[str]) -> None:
@@ -85,11 +83,11 @@ class Session:
             raise
         return session
 
-    async def _keep(self, settings_too: bool) -> None:
-        if settings_too:
+    async def _keep(self, all_is_ours: bool) -> None:
+        if all_is_ours:
             await self.script("; ".join(f"SET {each}" for each in (*self._settings, *_KEPT)), "Setting limits")
             self._settings = []
-        self._speaker = Speaker(self._connection, KeptNames(1 if settings_too else OFTEN))
+        self._speaker = Speaker(self._connection, KeptNames(1) if all_is_ours else KeptNames(), all_is_ours=all_is_ours)
 
     async def _path_of_others(self) -> str:
         """The search path without our schema, where a user's own name comes first by default.
@@ -151,7 +149,7 @@ class Session:
     def _beginning(self, read_only: bool) -> list[Command]:
         mode = "READ ONLY" if read_only else "READ WRITE"
         settings = (f"SET LOCAL {each}" for each in self._settings)
-        return list(map(Command, (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *settings)))
+        return [Command(each, ours=True) for each in (f"BEGIN ISOLATION LEVEL READ COMMITTED {mode}", *settings)]
 
     async def _first(self, commands: Sequence[Command]) -> Answer:
         """Begin, and run these, in one round trip; the answer to the last. Before it, nothing stood idle."""
@@ -190,8 +188,6 @@ class Session:
             await self._cursor.execute(sql)
         except psycopg.Error as error:
             raise translate(error, doing) from error
-        finally:
-            self._speaker.heard(UNKNOWN)
         self._used_at = monotonic()
 
     async def run(self, sql: str, args: Arguments, doing: str, *, before: Sequence[Command] = ()) -> StatementResult:
@@ -217,8 +213,8 @@ class Session:
         begun_at = monotonic()
         await self._begun(f"Running {sql[:200]!r}")
         self.refuse_ended()
+        self._speaker.doubt()
         cursor = psycopg.AsyncCursor(self._connection)
-        said = UNKNOWN
         try:
             if self._number is None:
                 await cursor.execute("SELECT txid_current()")
@@ -229,11 +225,8 @@ class Session:
             else:
                 await cursor.execute(sql, args)
             rows = await cursor.fetchall() if cursor.description is not None else []
-            said = UNKNOWN if ";" in sql else cursor.statusmessage or ""  # of several it is the last one's
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise self._failure(error, f"Running {sql[:200]!r}", begun_at) from error
-        finally:
-            self._speaker.heard(said)
         self._used_at = monotonic()
         columns = None if cursor.description is None else [tuple(column) for column in cursor.description]
         return Driven(rows, columns, cursor.rowcount)

@@ -55,14 +55,14 @@ def settle(claim: Claim, done: Settlement) -> Iterator[Command]:
     where = (claim.subscription, claim.partition)
     beyond = done.position.beyond.to_bytes() if done.position.beyond else None
     move = (done.position.next, beyond, now, done.clears_unclean, done.suspect_until, claim.mark)
-    yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim), fails=True)
+    yield Command(_MOVE, [(*move, *where, claim.token, claim.revision)], claim_lost(claim), fails=True, ours=True)
     if done.shift is not None:
         yield from shifted(claim, done.shift, done)
     yield from locked(claim, done)
     if numbers := arrived(claim, done):
-        yield Command(_CAME, [(*where, *each) for each in numbers])
+        yield Command(_CAME, [(*where, *each) for each in numbers], ours=True)
     if sums := tallies(claim, done):
-        yield Command(_TALLY, [(claim.subscription, *each) for each in sums])
+        yield Command(_TALLY, [(claim.subscription, *each) for each in sums], ours=True)
     if done.dead:
         yield Command(LETTER, [letter_row(claim.subscription, letter, now) for letter in done.dead])
     if done.attempts:

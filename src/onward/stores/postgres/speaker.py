@@ -15,12 +15,12 @@ from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from onward.stores.postgres.command import UNEQUAL, Arguments, Command
-from onward.stores.postgres.names import Names
+from onward.stores.postgres.failures import MISSING
+from onward.stores.postgres.names import KeptNames, Kind, Names
 from onward.stores.postgres.pipelining import together
 
-COMMIT = Command("COMMIT")
-MISSING = b"26000"
-"""The state of a statement that the server has not prepared."""
+COMMIT = Command("COMMIT", ours=True)
+_MISSING = MISSING.encode()
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 
 
@@ -35,13 +35,19 @@ class Answer(NamedTuple):
 class Speaker:
     """Runs statements on one connection. Whatever fails, all that the server answers has been read afterwards."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], names: Names | None = None) -> None:
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], kept: KeptNames | None = None, *, all_is_ours: bool = False
+    ) -> None:
+        """`kept` are the names of our own statements where they may stay; users' end with the transaction."""
         self._connection = connection
         self._pgconn: PGconn = connection.pgconn
         self._encoding: bytes | None = None
-        self._names = names or Names()
+        self._names = Names()
+        self._kept = kept
+        self._all_is_ours = all_is_ours
         self._place = 0
         """Of the next answer, among those to what travels together."""
+        self._preparing: list[tuple[int, Names | KeptNames, Kind]] = []
         self._adapt()
 
     async def ask(self, sql: str, args: Arguments) -> Answer:
@@ -76,41 +82,36 @@ class Speaker:
         """
         self._adapt()
         names, checked = self._names, list[tuple[int, Command]]()
-        ending, names.ending = names.ending, []
         said = chain(
-            self._said(before, checked, named=False), self._closing(ending), self._said([COMMIT], [], named=False)
+            self._said(before, checked, named=False), self._closing(names), self._said([COMMIT], [], named=False)
         )
         try:
             await self._run(said, checked, then)
         finally:
-            if self._pgconn.transaction_status != TransactionStatus.IDLE:  # COMMIT was not reached
-                names.ending += ending
-            elif not names.kept:
+            if self._pgconn.transaction_status == TransactionStatus.IDLE:  # COMMIT was reached
                 self._names = Names(names.number)
 
     async def begin(self, commands: Sequence[Command]) -> Answer:
         """As `tell`, where they begin a transaction; the answer to the last."""
         return self._answer((await self._together(commands, named=False))[-1])
 
-    def heard(self, said: str) -> None:
-        """What the server says it has done for somebody else on this connection."""
-        self._names.heard(said.encode())
+    def doubt(self) -> None:
+        """Somebody may have changed what tables are: what has a name is read and planned anew."""
+        self._names.forget()
 
     @property
     def has_names(self) -> bool:
-        """That may not stay."""
-        return bool(self._names.ending) and not self._names.kept
+        return bool(self._names.given)
 
     async def unname(self) -> None:
         """No name stays that may not. To be called while the transaction is open, a failed one too."""
-        if not self.has_names:
-            return
         names, self._names = self._names, Names(self._names.number)
-        results, _, failure = await self._connection.wait(together(self._pgconn, self._closing(names.ending)))
-        for result in results:
-            self._refuse(result)
-        if failure is not None:
-            raise failure
+        if names.given:
+            results, _, failure = await self._connection.wait(together(self._pgconn, self._closing(names)))
+            for result in results:
+                self._refuse(result)
+            if failure is not None:
+                raise failure
 
     async def _together(self, commands: Sequence[Command], *, named: bool = True) -> list[PGresult]:
         self._adapt()
@@ -121,17 +122,20 @@ class Speaker:
         self, said: Iterator[None], checked: list[tuple[int, Command]], then: Command | None = None
     ) -> list[PGresult]:
         """`checked` are those of which the counts are compared, with their places."""
-        names, self._place = self._names, 0
+        self._place, self._preparing = 0, []
         behind = None if then is None else self._said([then], [], named=False)
         try:
             results, after, failure = await self._connection.wait(together(self._pgconn, said, behind))
         except BaseException:
-            names.lost()
+            self._names.forget()
+            for _, names, kind in self._preparing:
+                names.drop(kind)
             raise
-        answers = names.settle(results, after)
-        failed = next((result for result in results if result.status not in _GOOD), None)
+        answers = self._answers(results, after)
+        failed = _first_bad(results)
+        if _is_missing(failed) or _is_missing(_first_bad(after)):
+            self._kept = None  # somebody stands between here and the server after all
         if failed is not None:
-            self._blame(failed.error_field(DiagnosticField.SQLSTATE) or b"")
             failure = self._error(failed)
         for place, command in checked:
             if place < len(results) and self._differs(command, results[place]):
@@ -141,11 +145,18 @@ class Speaker:
             raise failure
         return answers
 
-    def _blame(self, sqlstate: bytes) -> None:
-        """A plan for what failed, if it may be one's fault."""
-        self._names.failed(sqlstate)
-        if self._names.kept and sqlstate == MISSING:  # somebody stands between here and the server after all
-            self._names = Names()
+    def _answers(self, results: list[PGresult], after: list[PGresult]) -> list[PGresult]:
+        """Those of the results that `after` follows that are not to preparing; what was not prepared has no name."""
+        answers = results
+        if self._preparing:
+            all_of_them = [*results, *after]
+            for place, names, kind in self._preparing:
+                if place >= len(all_of_them) or all_of_them[place].status != ExecStatus.COMMAND_OK:
+                    names.drop(kind)
+            places = {place for place, _, _ in self._preparing}
+            answers = [result for place, result in enumerate(results) if place not in places]
+        self._names.settle(answers)
+        return answers
 
     def _differs(self, command: Command, result: PGresult) -> bool:
         if command.fails and result.status == ExecStatus.FATAL_ERROR:
@@ -162,15 +173,18 @@ class Speaker:
 
     def _said(self, commands: Sequence[Command], checked: list[tuple[int, Command]], named: bool) -> Iterator[None]:
         """Says one at each step. A statement of many rows is read and planned once, and needs no name for that."""
-        pgconn, types, names = self._pgconn, self._types, self._names
+        pgconn, types = self._pgconn, self._types
         for command in commands:
             query = command.sql.encode(self._codec)
+            names = self._kept if self._kept is not None and (command.ours or self._all_is_ours) else self._names
             known: tuple[int, ...] | None = None
             for args in command.rows:
                 values = types.dump_sequence(args, [PyFormat.AUTO] * len(args))
                 kinds = types.types or ()
                 if len(command.rows) == 1:
-                    name, prepares = names.name(query, kinds, self._place) if named or names.kept else (None, False)
+                    name, prepares = names.name((query, kinds)) if named or names.kept else (None, False)
+                    if prepares:
+                        self._preparing.append((self._place, names, (query, kinds)))
                 else:
                     name, prepares, known = b"", kinds != known, kinds
                 if prepares:
@@ -194,9 +208,9 @@ class Speaker:
                 self._place += 1
                 yield
 
-    def _closing(self, names: Sequence[bytes]) -> Iterator[None]:
+    def _closing(self, names: Names) -> Iterator[None]:
         """Says so, one at each step. Closing one that was never prepared is no error."""
-        for name in names:
+        for name in names.given:
             self._pgconn.send_close_prepared(name)
             self._place += 1
             yield
@@ -222,6 +236,14 @@ class Speaker:
         if result.status == ExecStatus.FATAL_ERROR:
             return error_from_result(result, encoding=self._codec)
         return psycopg.ProgrammingError(f"the statement ended as {ExecStatus(result.status).name}")
+
+
+def _first_bad(results: Sequence[PGresult]) -> PGresult | None:
+    return next((result for result in results if result.status not in _GOOD), None)
+
+
+def _is_missing(failed: PGresult | None) -> bool:
+    return failed is not None and failed.error_field(DiagnosticField.SQLSTATE) == _MISSING
 
 
 def _counted(result: PGresult) -> int:
