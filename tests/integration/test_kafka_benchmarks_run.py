@@ -23,9 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("plain JSON", {"hand-written loop", "hand-written loop, no savepoints", "onward"}),
         ("send to Kafka", {"raw producer", "raw producer, no headers", "onward, 1000 a call"}),
-        ("two processes", {"raw producer and consumer", "the same on an event loop", "onward"}),
+        (
+            "send to handled on Kafka, 10 ms apart beside",
+            {"raw producer and consumer", "the same on an event loop", "onward"},
+        ),
         ("Kafka to SQLite to Kafka", {"hand-written loop and relay", "onward"}),
-        ("outbox in PostgreSQL, alone", {"hand-written outbox and relay", "onward"}),
+        ("outbox in PostgreSQL, 10 ms apart beside", {"hand-written outbox and relay", "onward"}),
         ("one blind UPDATE", {"hand-written pipeline", "onward"}),
         ("1000 events a row", {"SQLite", "PostgreSQL"}),
         ("clients, events of onward", {"confluent-kafka, consume(1000)", "onward's consumer"}),
