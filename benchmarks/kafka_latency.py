@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ from benchmarks.harness import Benchmark
 from benchmarks.kafka_orders import ANSWER_S, EVENTS, OrderSent, fields, make_topic, servers, service
 from benchmarks.latency import READY
 from benchmarks.orders import environment, expect
-from benchmarks.paces import PACES, Busy, Pace
+from benchmarks.paces import PACES, UNITS, Busy, Pace, figures
 from onward import App
 
 WARM_UP = 50
@@ -54,8 +53,7 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
             each.terminate()
             each.wait(ANSWER_S)
     expect("orders handled", len(took_ms), count)
-    cuts = statistics.quantiles(took_ms, n=100)
-    return {"p50": cuts[49], "p99": cuts[98], "handling": busy_percent}
+    return figures(took_ms, busy_percent)
 
 
 async def _send(side: str, pace: Pace, count: int, folder: Path, answers: socket.socket) -> list[float]:
@@ -209,7 +207,7 @@ BENCHMARKS = [
             "the same on an event loop": partial(_measure, "loop", pace),
             "onward": partial(_measure, "onward", pace),
         },
-        {"p50": "ms", "p99": "ms", "handling": "% of a core"},
+        UNITS,
         1000,
         20,
         against="raw producer and consumer",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import statistics
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +23,7 @@ from benchmarks.kafka_orders import ANSWER_S, EVENTS, PARTITIONS, OrderSent, fie
 from benchmarks.kafka_postgres import SCHEMA, TAKE, database
 from benchmarks.latency import READY
 from benchmarks.orders import environment, expect
-from benchmarks.paces import PACES, Busy, Pace
+from benchmarks.paces import PACES, UNITS, Busy, Pace, figures
 from onward import App, Topic, Transaction
 
 WARM_UP = 50
@@ -55,9 +54,10 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
         try:
             for part in ("relay", "consume") if side == RAW else ("consume",):
                 start(part)
-            busy = Busy([each.pid for each in started])
+            handling = [each.pid for each in started]
             if pace.others:
                 start(LOAD)
+            busy = Busy(handling)
             took_ms = asyncio.run(_publish(side, pace, count + WARM_UP, folder, url, answers))[WARM_UP:]
             busy_percent = busy.percent()
         finally:
@@ -66,8 +66,7 @@ def _measure(side: str, pace: Pace, count: int, folder: Path) -> dict[str, float
             for each in started:
                 each.wait(ANSWER_S)
     expect("orders handled", len(took_ms), count)
-    cuts = statistics.quantiles(took_ms, n=100)
-    return {"p50": cuts[49], "p99": cuts[98], "handling": busy_percent}
+    return figures(took_ms, busy_percent)
 
 
 async def _publish(side: str, pace: Pace, count: int, folder: Path, url: str, answers: socket.socket) -> list[float]:
@@ -175,7 +174,7 @@ BENCHMARKS = [
             "hand-written outbox and relay": partial(_measure, RAW, pace),
             "onward": partial(_measure, "onward", pace),
         },
-        {"p50": "ms", "p99": "ms", "handling": "% of a core"},
+        UNITS,
         500,
         20,
         against="hand-written outbox and relay",

@@ -23,7 +23,7 @@ from benchmarks.kafka_loop import Placed
 from benchmarks.kafka_orders import ANSWER_S, HANDLED_S, OrderSent, make_topic, produce, register, servers
 from benchmarks.kafka_postgres import ask, database
 from benchmarks.orders import environment, expect
-from benchmarks.paces import cpu_s
+from benchmarks.paces import Busy
 from onward import App, Topic, Transaction
 
 URL, NAME, HANDLER = "BENCHMARK_DATABASE", "BENCHMARK_SERVICE", "BENCHMARK_HANDLER"
@@ -88,10 +88,10 @@ def _of_these(pids: list[int], url: str, group: str, members: int, handler: str,
     _until(lambda: sharing(group) == members, f"{members} processes share the partitions")
     produce("sent", first)
     _until(lambda: ask(url, HANDLED[handler]) >= first, "the first events are handled")
-    began, cpu_began_s = perf_counter(), sum(map(cpu_s, pids))
+    began, busy = perf_counter(), Busy(pids)
     produce("sent", count)
     _until(lambda: ask(url, HANDLED[handler]) >= first + count, f"{count:,} events are handled")
-    seconds, used_s = perf_counter() - began, sum(map(cpu_s, pids)) - cpu_began_s
+    seconds, used_s = perf_counter() - began, busy.used_s()
     expect("events handled", ask(url, HANDLED[handler]), first + count)
     return {"rate": count / seconds, "CPU": used_s / count * 1e6}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -36,24 +37,37 @@ PACES = (
 )
 
 
+UNITS = {"p50": "ms", "p99": "ms", "handling": "% of a core"}
+
+
 class Busy:
-    """How much of one core these processes use."""
+    """How much these processes use from here on."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
         self._began, self._used_s = perf_counter(), self._cpu_s()
 
+    def used_s(self) -> float:
+        return self._cpu_s() - self._used_s
+
     def percent(self) -> float:
-        return 100 * (self._cpu_s() - self._used_s) / (perf_counter() - self._began)
+        """Of one core."""
+        return 100 * self.used_s() / (perf_counter() - self._began)
 
     def _cpu_s(self) -> float:
-        return sum(map(cpu_s, self._pids))
+        return sum(map(_cpu_s, self._pids))
 
 
-def cpu_s(pid: int) -> float:
+def figures(took_ms: list[float], busy_percent: float) -> dict[str, float]:
+    """What UNITS are of."""
+    cuts = statistics.quantiles(took_ms, n=100)
+    return {"p50": cuts[49], "p99": cuts[98], "handling": busy_percent}
+
+
+def _cpu_s(pid: int) -> float:
     """What a process and its children have used."""
     ticks = [int(each) for each in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]]
     children = [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
-    return sum(ticks) / TICKS + sum(map(cpu_s, children))
+    return sum(ticks) / TICKS + sum(map(_cpu_s, children))

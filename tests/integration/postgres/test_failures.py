@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 
 import psycopg
 import pytest
@@ -184,6 +185,18 @@ def test_an_event_that_leaves_its_transaction_idle_is_a_dead_letter_alone(postgr
     on_stage(f"{postgres_url}?idle_s=0.1", scene)
 
 
+def take_once(app: App, kind: str, take: Callable[[Numbered, Transaction], Awaitable[None]]) -> None:
+    """A handler of that kind whose first failure is its last."""
+    if kind == "transactional":
+        app.on(Numbered, name="take", retry=Retry(max_attempts=1))(take)
+    else:
+
+        @app.on(Numbered, name="take", retry=Retry(max_attempts=1))
+        async def plain(event: Numbered, ctx: Context) -> None:
+            async with ctx.transaction() as tx:
+                await take(event, tx)
+
+
 @pytest.mark.parametrize("kind", ["transactional", "plain"])
 def test_a_lock_that_somebody_else_holds_is_nobodys_attempt(postgres_url: str, kind: str) -> None:
     app = shop(schema=f"{SCHEMA}; CREATE TABLE IF NOT EXISTS stock (id INTEGER PRIMARY KEY)")
@@ -198,14 +211,7 @@ def test_a_lock_that_somebody_else_holds_is_nobodys_attempt(postgres_url: str, k
         await tx.execute("SELECT id FROM stock FOR UPDATE")
         await tx.submit(INSERT, n=event.n)
 
-    if kind == "transactional":
-        app.on(Numbered, name="take", retry=Retry(max_attempts=1))(take)
-    else:
-
-        @app.on(Numbered, name="take", retry=Retry(max_attempts=1))
-        async def plain(event: Numbered, ctx: Context) -> None:
-            async with ctx.transaction() as tx:
-                await take(event, tx)
+    take_once(app, kind, take)
 
     async def scene(stage: Stage) -> None:
         async with stage.running(app) as service:
@@ -234,14 +240,7 @@ def test_a_table_that_is_altered_under_a_handler_at_work_is_nobodys_attempt(post
         columns.append(len((await tx.execute("SELECT * FROM stock WHERE id = :one", one=1)).one()))
         await tx.submit(INSERT, n=event.n)
 
-    if kind == "transactional":
-        app.on(Numbered, name="take", retry=Retry(max_attempts=1))(take)
-    else:
-
-        @app.on(Numbered, name="take", retry=Retry(max_attempts=1))
-        async def plain(event: Numbered, ctx: Context) -> None:
-            async with ctx.transaction() as tx:
-                await take(event, tx)
+    take_once(app, kind, take)
 
     async def scene(stage: Stage) -> None:
         async with stage.running(app) as service:

@@ -13,20 +13,13 @@ from onward.runtime.service import Service
 from scripts.servers.kafka import Kafka
 from scripts.servers.postgres import Postgres
 from tests.integration.kafka.stage import INSERT, PATIENCE_S, Placed, assert_exactly_once, placed
+from tests.integration.postgres.gate import gated
 from tests.integration.postgres.proxy import Proxy
 from tests.integration.production.stage import Stage, held, holds
 from tests.integration.services import running
 
 QUICK = "?heartbeat.interval.ms=100"
 MOVE, CLAIM = "UPDATE onward.account SET next_offset", "UPDATE onward.account SET token"
-
-GATED = (  # COMMIT waits for as long as the connection lasts that says this
-    "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$",
-    "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED"
-    " FOR EACH ROW EXECUTE FUNCTION wait()",
-    "SELECT pg_advisory_lock(1)",
-)
 
 
 @pytest.fixture
@@ -120,7 +113,7 @@ def test_a_commit_whose_answer_is_lost_while_the_server_still_ends_it_is_neither
             async with running(app) as service:
                 await stage.until(holds(service, 2))
                 with psycopg.connect(stage.store, autocommit=True) as gate:
-                    for statement in GATED:
+                    for statement in gated("effect"):
                         gate.execute(statement)
                     proxy.lose("INSERT INTO effect", kept=True, early=True)
                     await app.send(*placed(range(100)))

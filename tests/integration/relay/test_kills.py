@@ -16,6 +16,7 @@ import pytest
 from scripts.servers.kafka import Kafka
 from tests.integration.kills.stage import PUBLISHER, ROOT, Stage, assert_exactly_once
 from tests.integration.kills.test_kill_at_every_failpoint import RELAYING
+from tests.integration.postgres.gate import gated
 from tests.integration.relay.soak import again, soak
 
 EVENTS = 400
@@ -66,11 +67,7 @@ def test_publishers_that_are_killed_at_random_while_they_relay_have_published_wh
     with stage.running("direct"):
         for turn in range(KILLED):
             goal = acknowledged_by(stage) + TOGETHER * chance.randrange(1, 10)
-            first, last = turn * MANY, (turn + 1) * MANY
-            arguments = [str(first), str(last), str(stage.acknowledged), "0"]
-            with subprocess.Popen(
-                [sys.executable, "-c", PUBLISHER, *arguments], env=stage.environment(), cwd=ROOT
-            ) as publisher:
+            with publishing(stage, turn * MANY, (turn + 1) * MANY) as publisher:
                 stage.until(lambda goal=goal: acknowledged_by(stage) >= goal, "some are published")  # type: ignore[misc]
                 time.sleep(chance.random() * 0.05)  # the instant is the point
                 publisher.kill()
@@ -79,13 +76,6 @@ def test_publishers_that_are_killed_at_random_while_they_relay_have_published_wh
     assert_published(stage, turns=KILLED)
 
 
-GATED = (  # a publisher's COMMIT waits for as long as the connection lasts that says this
-    "CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$",
-    "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON onward.outbox DEFERRABLE INITIALLY DEFERRED"
-    " FOR EACH ROW EXECUTE FUNCTION public.wait()",
-    "SELECT pg_advisory_lock(1)",
-)
 COMMITTING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
 
 
@@ -95,13 +85,10 @@ def test_a_publisher_that_is_killed_while_the_server_ends_its_commit_has_publish
 ) -> None:
     stage = Stage(tmp_path, kafka.url, postgres_url)
     assert stage.publish(0, EVENTS) == 0
-    arguments = [str(EVENTS), str(2 * EVENTS), str(stage.acknowledged), "0"]
     with psycopg.connect(postgres_url, autocommit=True) as gate:
-        for statement in GATED:
-            gate.execute(statement)
-        with subprocess.Popen(
-            [sys.executable, "-c", PUBLISHER, *arguments], env=stage.environment(), cwd=ROOT
-        ) as publisher:
+        for statement in gated("onward.outbox"):
+            gate.execute(statement.encode())
+        with publishing(stage, EVENTS, 2 * EVENTS) as publisher:
             stage.until(lambda: gate.execute(COMMITTING).fetchall(), "the COMMIT is on its way")
             publisher.kill()
         if not holds:
@@ -112,6 +99,12 @@ def test_a_publisher_that_is_killed_while_the_server_ends_its_commit_has_publish
     assert_published(stage, turns=1)
     published = {n for _, n in stage.effects("book")} - {*range(EVENTS), *LAST}
     assert published == (set(range(EVENTS, EVENTS + TOGETHER)) if holds else set())
+
+
+def publishing(stage: Stage, first: int, last: int) -> subprocess.Popen[bytes]:
+    """A process that publishes these, and is to be killed amid that."""
+    arguments = [str(first), str(last), str(stage.acknowledged), "0"]
+    return subprocess.Popen([sys.executable, "-c", PUBLISHER, *arguments], env=stage.environment(), cwd=ROOT)
 
 
 def acknowledged_by(stage: Stage) -> int:

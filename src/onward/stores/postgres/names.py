@@ -29,11 +29,14 @@ class Names:
 
     kept = False
     """Whether names stay beyond the transaction."""
+    _can_end = CAN_CLOSE
 
-    def __init__(self, number: int = 0) -> None:
-        """`number` is that of the last name that this connection gave."""
+    def __init__(self, number: int = 0, *, prefix: bytes = b"onward", often: int = OFTEN) -> None:
+        """`number` is that of the last name that this connection gave; `often` are runs until there is one."""
         self.given: list[bytes] = []
         self.number = number
+        self._prefix = prefix
+        self._often = often
         self._known: dict[Kind, bytes] = {}
         self._runs: dict[Kind, int] = {}
 
@@ -44,9 +47,9 @@ class Names:
             return name, False
         if len(self._runs) < MAX_NAMES or kind in self._runs:
             runs = self._runs[kind] = self._runs.get(kind, 0) + 1
-            if runs >= OFTEN and len(self.given) < MAX_NAMES and CAN_CLOSE:
+            if runs >= self._often and len(self.given) < MAX_NAMES and self._can_end:
                 self.number += 1
-                name = self._known[kind] = b"onward_%d" % self.number
+                name = self._known[kind] = b"%s_%d" % (self._prefix, self.number)
                 self.given.append(name)
                 return name, True
         return None, False
@@ -65,7 +68,7 @@ class Names:
             self._known.clear()
 
 
-class KeptNames:
+class KeptNames(Names):
     """Names of our own statements on a connection that is nobody else's: each is read and planned once in its life.
 
     Of ours there are few; they mean the same whatever a user has set, and their tables change with our migrations only.
@@ -73,29 +76,10 @@ class KeptNames:
     """
 
     kept = True
+    _can_end = True  # with the connection
 
     def __init__(self, often: int = OFTEN) -> None:
-        self._prefix = b"onward_" + token_hex(8).encode()
-        self._often = often
-        self._number = 0
-        self._known: dict[Kind, bytes] = {}
-        self._runs: dict[Kind, int] = {}
-
-    def name(self, kind: Kind) -> tuple[bytes | None, bool]:
-        """As in `Names`."""
-        name = self._known.get(kind)
-        if name is not None:
-            return name, False
-        runs = self._runs[kind] = self._runs.get(kind, 0) + 1
-        if runs < self._often or len(self._known) >= MAX_NAMES:
-            return None, False
-        self._number += 1
-        name = self._known[kind] = b"%s_%d" % (self._prefix, self._number)
-        return name, True
-
-    def drop(self, kind: Kind) -> None:
-        """As in `Names`."""
-        self._known.pop(kind, None)
+        super().__init__(prefix=b"onward_" + token_hex(8).encode(), often=often)
 
 
 def _changes_meaning(said: bytes) -> bool:

@@ -14,7 +14,7 @@ from onward.errors import CommitUncertainError, StoreError, TransactionError
 from onward.stores.postgres.address import Address
 from onward.stores.postgres.command import Arguments, Command
 from onward.stores.postgres.failures import ENDED_WHILE_IDLE, translate
-from onward.stores.postgres.names import KeptNames
+from onward.stores.postgres.names import OFTEN, KeptNames
 from onward.stores.postgres.pipelining import pipelined
 from onward.stores.postgres.speaker import Answer, Speaker
 from onward.stores.postgres.waiting import QuickConnection
@@ -87,7 +87,7 @@ class Session:
         if all_is_ours:
             await self.script("; ".join(f"SET {each}" for each in (*self._settings, *_KEPT)), "Setting limits")
             self._settings = []
-        self._speaker = Speaker(self._connection, KeptNames(1) if all_is_ours else KeptNames(), all_is_ours=all_is_ours)
+        self._speaker = Speaker(self._connection, KeptNames(1 if all_is_ours else OFTEN), all_is_ours=all_is_ours)
 
     async def _path_of_others(self) -> str:
         """The search path without our schema, where a user's own name comes first by default.

@@ -47,7 +47,7 @@ class Speaker:
         self._all_is_ours = all_is_ours
         self._place = 0
         """Of the next answer, among those to what travels together."""
-        self._preparing: list[tuple[int, Names | KeptNames, Kind]] = []
+        self._preparing: list[tuple[int, Names, Kind]] = []
         self._adapt()
 
     async def ask(self, sql: str, args: Arguments) -> Answer:
